@@ -1,0 +1,380 @@
+"""Blocks: one column, or one image, and the way it is stored.
+
+A Block is fitted on training data, frozen, NumPy only, and knows the way in (:meth:`encode`) and back (:meth:`decode`). It also
+carries what a likelihood needs to know: the grid that the values lie on, the bounds, the number of categories or pixel levels.
+
+=========== =========================== ======================= ============================================================
+Block       kinds                       stored as               missing values
+=========== =========================== ======================= ============================================================
+`Number`    numeric, integer, datetime  one float32 slot        ``NaN``
+`Category`  categorical, boolean        one float32 slot        a category of its own, the last code
+`Image`     image                       uint8 ``(C, H, W)``     none
+=========== =========================== ======================= ============================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtri
+
+from ..errors import DataError, SchemaMismatchError
+
+MAX_CATEGORIES = 1000
+
+
+@dataclass(frozen=True)
+class Number:
+    """A numeric, integer or datetime column, ``z = T(v)`` with an increasing map ``T``, close to zero mean and unit variance.
+
+    Three maps, chosen by what the column looks like (:func:`fit_number`):
+
+    * affine, ``z = (v − center) / scale``, for a well-behaved column;
+    * through the empirical distribution function, ``z = Φ⁻¹(F(v))``, piecewise linear between ``knots`` (values) and ``knots_z``
+      (normal quantiles), for heavy tails and for values that take a large share of the rows;
+    * the same for a column of few distinct ``levels`` (counts, ratings, ages): each level owns the cell between two knots, whose
+      width in ``z`` is its share of the rows, and decoding returns levels only.
+
+    ``low`` and ``high`` are the bounds seen in training; values decoded beyond them are reflected back inside, which piles nothing
+    up at the bound. ``step > 0`` says that the training values lie on the grid ``offset + step · k`` (1 for integers, 0.01 for prices).
+    """
+
+    name: str
+    kind: str
+    dtype: str
+    center: float
+    scale: float
+    low: float
+    high: float
+    step: float = 0.0
+    offset: float = 0.0
+    missing: bool = False
+    knots: tuple[float, ...] = ()
+    knots_z: tuple[float, ...] = ()
+    levels: tuple[float, ...] = ()
+
+    type: ClassVar[str] = "number"
+
+    @property
+    def discrete(self) -> bool:
+        """Whether a likelihood is a probability (mass of a cell) rather than a density."""
+        return bool(self.levels) or (self.step > 0 and self.step / self.scale >= FINE_GRID)
+
+    def forward(self, v: np.ndarray) -> np.ndarray:
+        """``T(v)``: column values (float64) to normalised values; NaN stays NaN."""
+        if not self.knots:
+            return (v - self.center) / self.scale
+        return _piecewise(v, np.asarray(self.knots), np.asarray(self.knots_z))
+
+    def inverse(self, z: np.ndarray) -> np.ndarray:
+        """``T⁻¹(z)``, not rounded, not bounded."""
+        if not self.knots:
+            return z * self.scale + self.center
+        return _piecewise(z, np.asarray(self.knots_z), np.asarray(self.knots))
+
+    def log_derivative(self, v: np.ndarray) -> np.ndarray:
+        """``log dT/dv`` at column values ``v``: turns a log-density of ``z`` into one of ``v`` by addition."""
+        if not self.knots:
+            return np.full(np.shape(v), -np.log(self.scale))
+        k, kz = np.asarray(self.knots), np.asarray(self.knots_z)
+        i = np.clip(np.searchsorted(k, v, side="right") - 1, 0, len(k) - 2)
+        return np.log((kz[i + 1] - kz[i]) / (k[i + 1] - k[i]))
+
+    def level_edges(self) -> np.ndarray:
+        """Bounds in ``z`` between neighbouring levels, ``(len(levels) − 1,)``."""
+        return np.asarray(self.knots_z[1:-1])
+
+    def level_centers(self) -> np.ndarray:
+        """``T`` of each level, ``(len(levels),)``."""
+        return self.forward(np.asarray(self.levels))
+
+    def encode(self, values: pd.Series) -> np.ndarray:
+        v = to_float(values, self.kind)
+        if np.isinf(v).any():
+            raise DataError(f"column {self.name!r} has infinite values", expected="finite numbers or blanks",
+                            got=f"{int(np.isinf(v).sum())} infinite", hint="replace them by blanks, or by a bound")
+        if not self.missing and np.isnan(v).any():
+            raise SchemaMismatchError(f"column {self.name!r} has blanks", expected="none, as in the training data",
+                                      got=f"{int(np.isnan(v).sum())} blank", hint="fill them, or fit on data with blanks in this column")
+        return self.forward(v).astype(np.float32)
+
+    def decode(self, stored: np.ndarray) -> pd.Series:
+        z = np.asarray(stored, np.float64)
+        absent = np.isnan(z)
+        z = np.where(absent, 0.0, z)
+        if self.levels:
+            v = np.asarray(self.levels)[np.searchsorted(self.level_edges(), z, side="right")]
+        else:
+            v = self.inverse(z)
+            v = np.where(v > self.high, 2 * self.high - v, v)
+            v = np.clip(np.where(v < self.low, 2 * self.low - v, v), self.low, self.high)
+            if self.step:
+                v = np.clip(self.offset + np.round((v - self.offset) / self.step) * self.step, self.low, self.high)
+        if self.step and self.kind != "datetime":
+            v = np.round(v, max(0, round(-np.log10(self.step))) if self.step < 1 else 6)
+        return from_float(v, absent, self)
+
+
+FINE_GRID = 1e-3    # a grid finer than this share of the standard deviation is treated as continuous
+
+
+def _piecewise(x: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The increasing map through the points (a, b), linear between them and beyond the ends."""
+    i = np.clip(np.searchsorted(a, x, side="right") - 1, 0, len(a) - 2)
+    return b[i] + (x - a[i]) * (b[i + 1] - b[i]) / (a[i + 1] - a[i])
+
+
+def fit_number(name: str, kind: str, values: pd.Series) -> Number:
+    """Choose the map, the grid and the bounds of a column of numbers from its training values."""
+    v = to_float(values, kind)
+    if np.isinf(v).any():
+        raise DataError(f"column {name!r} has infinite values", expected="finite numbers or blanks",
+                        got=f"{int(np.isinf(v).sum())} infinite", hint="replace them by blanks, or by a bound")
+    missing = bool(np.isnan(v).any())
+    v = v[~np.isnan(v)]
+    center, scale = float(v.mean()), float(v.std())
+    common = dict(name=name, kind=kind, dtype=str(values.dtype), low=float(v.min()), high=float(v.max()), missing=missing)
+    if v.min() == v.max() or scale <= 1e-12 * max(1.0, abs(center)):
+        return Number(center=float(v[0]), scale=1.0, step=1.0, offset=float(v[0]), **common)
+    step, offset = _grid(v, kind)
+    common |= dict(center=center, scale=scale, step=step, offset=offset)
+    distinct, counts = np.unique(v, return_counts=True)
+    if step and len(distinct) <= 256 and len(v) >= 10 * len(distinct):
+        edges = np.concatenate([[distinct[0] - step / 2], (distinct[1:] + distinct[:-1]) / 2, [distinct[-1] + step / 2]])
+        return Number(levels=tuple(distinct.tolist()), knots=tuple(edges.tolist()), knots_z=_quantiles_at(np.cumsum(counts), len(v)),
+                      **common)
+    heavy = np.abs((v - center) / scale).max() > 6 or counts.max() > max(0.1 * len(v), 5) or abs(_skewness(v)) > 2
+    if heavy and len(distinct) >= 10:
+        return Number(**_empirical_map(v, distinct, counts, step or 1e-6 * (v.max() - v.min())), **common)
+    return Number(**common)
+
+
+def _skewness(v: np.ndarray) -> float:
+    d = v - v.mean()
+    return float((d**3).mean() / (d**2).mean() ** 1.5)
+
+
+def _grid(v: np.ndarray, kind: str) -> tuple[float, float]:
+    """Step and offset of the coarsest usual grid that holds every value; step 0 where there is none."""
+    if kind == "datetime":
+        for step in (86400.0, 3600.0, 60.0, 1.0):
+            if np.all(np.mod(v - v[0], step) == 0):
+                return step, float(v[0])
+        return 0.0, 0.0
+    for decimals in range(0, 5):
+        if np.allclose(np.round(v, decimals), v, rtol=0, atol=1e-9 * max(1.0, float(np.abs(v).max()))):
+            return 10.0**-decimals, 0.0
+    return 0.0, 0.0
+
+
+def _quantiles_at(cumulative: np.ndarray, n: int) -> tuple[float, ...]:
+    """Normal quantiles of the cumulative counts 0, c₁, …, n; the outermost two stand half a row inside, so that they are finite."""
+    share = np.concatenate([[0.5], cumulative[:-1], [n - 0.5]]) / n
+    z = ndtri(share)
+    z[0], z[-1] = min(z[0], z[1] - 0.5), max(z[-1], z[-2] + 0.5)
+    return tuple(z.tolist())
+
+
+def _empirical_map(v: np.ndarray, distinct: np.ndarray, counts: np.ndarray, width: float) -> dict[str, tuple[float, ...]]:
+    """Knots of ``Φ⁻¹(F(v))``: about 64 quantiles, and around each frequent value a cell of the given width that holds its share."""
+    n, below = len(v), np.concatenate([[0], np.cumsum(counts)])
+    spikes = np.flatnonzero(counts >= max(0.02 * n, 5))
+    points = {float(distinct[0]): 0.5 / n, float(distinct[-1]): 1 - 0.5 / n}
+    for i in np.searchsorted(below, np.linspace(0, n, 65)[1:-1], side="right") - 1:
+        if counts[i] < max(0.02 * n, 5):
+            points[float(distinct[i])] = (below[i] + counts[i] / 2) / n
+    for i in spikes:
+        points.pop(float(distinct[i]), None)
+        points[float(distinct[i] - width / 2)] = max(below[i], 0.5) / n
+        points[float(distinct[i] + width / 2)] = min(below[i + 1], n - 0.5) / n
+    knots, shares = map(np.asarray, zip(*sorted(points.items()), strict=True))
+    z = ndtri(shares)
+    keep = [0]
+    for i in range(1, len(z)):
+        if z[i] > z[keep[-1]] + 1e-4 and knots[i] > knots[keep[-1]]:
+            keep.append(i)
+    return {"knots": tuple(knots[keep].tolist()), "knots_z": tuple(z[keep].tolist())}
+
+
+def to_float(values: pd.Series, kind: str) -> np.ndarray:
+    """Column values as float64: datetimes in seconds since 1970 (UTC where they have a zone), words in a column of numbers as NaN."""
+    if kind == "datetime":
+        zoned = getattr(values.dtype, "tz", None) is not None
+        when = pd.to_datetime(values, errors="coerce", utc=zoned, format=None if values.dtype.kind == "M" else "mixed")
+        if zoned:
+            when = when.dt.tz_convert("UTC").dt.tz_localize(None)
+        seconds = when.astype("datetime64[us]").astype("int64").to_numpy() / 1e6
+        return np.where(when.isna().to_numpy(), np.nan, seconds)
+    if values.dtype == object or pd.api.types.is_string_dtype(values):
+        values = pd.to_numeric(values, errors="coerce")
+    return values.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def from_float(v: np.ndarray, absent: np.ndarray, block: Number) -> pd.Series:
+    """The inverse of :func:`to_float`, in the dtype of the training column where that dtype can hold blanks or there are none."""
+    if block.kind == "datetime":
+        when = pd.Series(pd.to_datetime(np.round(v * 1e6).astype("int64"), unit="us")).mask(absent)
+        zone = block.dtype.partition(",")[2].strip(" ]")
+        if zone:
+            when = when.dt.tz_localize("UTC").dt.tz_convert(zone)
+        return when.astype(block.dtype) if block.dtype.startswith("datetime64") else when
+    if block.dtype in ("object", "str", "string"):          # words among numbers came in: numbers go out
+        return pd.Series(np.where(absent, np.nan, v))
+    column = pd.Series(v)
+    if block.dtype[0].isupper():                            # pandas' own nullable dtypes: Int64, Float64, …
+        return column.astype(block.dtype).mask(absent)
+    if absent.any():
+        return column.mask(absent)
+    return column.astype(block.dtype)
+
+
+@dataclass(frozen=True)
+class Category:
+    """A categorical or boolean column, stored as the code of its category.
+
+    ``values`` are the categories in their original type, most frequent first (in their own order where the column is an ordered
+    pandas Categorical), ``counts`` how often each code occurs in the training part. With ``missing``, the code ``K − 1`` is a blank.
+    """
+
+    name: str
+    kind: str
+    dtype: str
+    values: tuple[Any, ...]
+    counts: tuple[int, ...]
+    missing: bool = False
+    ordered: bool = False
+
+    type: ClassVar[str] = "category"
+
+    @property
+    def n_codes(self) -> int:
+        """K, a blank counted as a category where there are blanks."""
+        return len(self.values) + self.missing
+
+    @property
+    def frequencies(self) -> np.ndarray:
+        """Share of each code in the training part, ``(K,)``."""
+        return np.asarray(self.counts, np.float64) / max(1, sum(self.counts))
+
+    def encode(self, values: pd.Series) -> np.ndarray:
+        absent = values.isna().to_numpy()
+        codes = values.astype(object).map({v: i for i, v in enumerate(self.values)}).to_numpy(np.float64, na_value=np.nan)
+        unseen = np.isnan(codes) & ~absent
+        if unseen.any():
+            raise SchemaMismatchError(f"column {self.name!r} has categories that the training data did not have",
+                                      expected=f"one of {some(self.values)}", got=some(values[unseen].unique()),
+                                      hint="map them to known categories, or fit again with such rows")
+        if absent.any() and not self.missing:
+            raise SchemaMismatchError(f"column {self.name!r} has blanks", expected="none, as in the training data",
+                                      got=f"{int(absent.sum())} blank", hint="fill them, or fit on data with blanks in this column")
+        return np.where(absent, len(self.values), codes).astype(np.float32)
+
+    def decode(self, stored: np.ndarray) -> pd.Series:
+        codes = np.clip(np.nan_to_num(np.asarray(stored)).round().astype(int), 0, self.n_codes - 1)
+        table = np.empty(self.n_codes, dtype=object)
+        table[: len(self.values)] = self.values
+        column = pd.Series(table[codes], dtype=object)      # a blank is None
+        if self.dtype == "category":
+            values = list(self.values) if self.ordered else sorted(self.values, key=lambda v: (str(type(v)), v))
+            return column.astype(pd.CategoricalDtype(values, ordered=self.ordered))
+        if column.isna().any() and self.dtype.startswith(("bool", "int", "uint")):
+            return column
+        return column.astype(self.dtype) if self.dtype != "object" else column
+
+
+def fit_category(name: str, kind: str, values: pd.Series) -> Category:
+    """Collect the categories of a column from its training values."""
+    ordered = isinstance(values.dtype, pd.CategoricalDtype) and bool(values.dtype.ordered)
+    counts = values.astype(object).value_counts()
+    if isinstance(values.dtype, pd.CategoricalDtype):       # declared categories exist also where no row has them
+        counts = counts.reindex([*counts.index, *(c for c in values.dtype.categories if c not in counts.index)], fill_value=0)
+    if ordered:
+        counts = counts.reindex(list(values.dtype.categories))
+    if len(counts) > MAX_CATEGORIES:
+        raise DataError(f"column {name!r} has {len(counts):,} categories in {len(values):,} rows", expected=f"at most {MAX_CATEGORIES:,}",
+                        hint=f"leave it out (drop=[{name!r}], on the command line --drop {name}), or merge its rare categories")
+    blanks = int(values.isna().sum())
+    dtype = "category" if isinstance(values.dtype, pd.CategoricalDtype) else str(values.dtype)
+    return Category(name, kind, dtype, tuple(_plain(v) for v in counts.index),
+                    (*(int(c) for c in counts), *([blanks] if blanks else [])), missing=blanks > 0, ordered=ordered)
+
+
+def some(values: Any, n: int = 5) -> str:
+    """The first few of many values, for a message."""
+    values = list(values)
+    return ", ".join(map(repr, values[:n])) + (f", … ({len(values)} in all)" if len(values) > n else "")
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture, stored as pixel levels ``0 … levels − 1`` in channels-first order.
+
+    ``dtype`` and ``top`` (the value of the highest level outside) say how it came: uint8 up to 255, whole numbers up to 16, or
+    floats in [0, 1]. ``channels_last`` is false for grey pictures given as ``(N, H, W)``.
+    """
+
+    name: str
+    channels: int
+    height: int
+    width: int
+    levels: int
+    dtype: str
+    top: float
+    channels_last: bool
+
+    kind: ClassVar[str] = "image"
+    type: ClassVar[str] = "image"
+    missing: ClassVar[bool] = False
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (self.channels, self.height, self.width)
+
+    def encode(self, images: np.ndarray) -> np.ndarray:
+        expected = (self.height, self.width) + ((self.channels,) if self.channels_last else ())
+        if images.shape[1:] != expected:
+            raise SchemaMismatchError("images of another shape", expected=f"(N, {', '.join(map(str, expected))})", got=images.shape,
+                                      hint="give images of the size that the model was fitted on")
+        v = np.asarray(images)
+        if v.dtype != np.uint8 or self.top != self.levels - 1:
+            v = np.asarray(v, np.float64)
+            if not np.isfinite(v).all():
+                raise DataError("images have values that are not finite", hint="replace NaN and infinities")
+            v = np.round(v * ((self.levels - 1) / self.top))
+        if v.size and (v.min() < 0 or v.max() > self.levels - 1):
+            raise SchemaMismatchError("pixels outside the range of the training images", expected=f"0 to {self.top:g}",
+                                      got=f"{np.min(images):g} to {np.max(images):g}")
+        v = v.astype(np.uint8)
+        return np.ascontiguousarray(np.moveaxis(v, -1, 1) if self.channels_last else v[:, None])
+
+    def decode(self, stored: np.ndarray) -> np.ndarray:
+        v = np.clip(np.asarray(stored), 0, self.levels - 1)
+        v = np.moveaxis(v, 1, -1) if self.channels_last else v[:, 0]
+        if self.top != self.levels - 1:
+            v = v.astype(np.float64) * (self.top / (self.levels - 1))
+        return np.ascontiguousarray(v.astype(self.dtype))
+
+
+Block = Number | Category | Image
+_TYPES = {cls.type: cls for cls in (Number, Category, Image)}
+
+
+def block_to_dict(block: Block) -> dict[str, Any]:
+    """A JSON-able description; the inverse of :func:`block_from_dict`."""
+    return {"type": block.type, **{k: _plain(v) for k, v in asdict(block).items()}}
+
+
+def block_from_dict(d: dict[str, Any]) -> Block:
+    d = dict(d)
+    cls = _TYPES[d.pop("type")]
+    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in d.items()})
+
+
+def _plain(v: Any) -> Any:
+    if isinstance(v, (tuple, list)):
+        return [_plain(i) for i in v]
+    return v.item() if isinstance(v, np.generic) else v
+

@@ -1,0 +1,249 @@
+"""The Schema: what the user's data are, learnt from the training part, and the way in and back.
+
+    X  --encode-->  stored array  --decode-->  X
+
+``X`` is a DataFrame or a 2-D array (a table), or a 3-D / 4-D array (images). A table is stored as float32 ``(N, columns)``, images
+as uint8 ``(N, C, H, W)``; what each slot means is said by its :mod:`Block <ectype.data.blocks>`. NumPy and pandas only.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import DataError, InvalidParameterError, SchemaMismatchError, UnknownNameError
+from .blocks import (MAX_CATEGORIES, Block, Category, Image, Number, block_from_dict, block_to_dict, fit_category, fit_number, some,
+                     to_float)
+
+KINDS = ("numeric", "integer", "boolean", "categorical", "datetime")
+NUMBERS_SHARE = 0.8     # a column of words is a column of numbers when at least this share of its filled cells are numbers
+
+
+@dataclass(frozen=True)
+class Schema:
+    """An ordered tuple of Blocks and the container that ``X`` came in.
+
+    ``container`` is ``"dataframe"``, ``"array"`` (2-D) or ``"images"``; ``notes`` are sentences about what was inferred.
+    """
+
+    blocks: tuple[Block, ...]
+    container: str
+    dtype: str = "float64"
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_image(self) -> bool:
+        return self.container == "images"
+
+    @property
+    def columns(self) -> list[str]:
+        return [b.name for b in self.blocks]
+
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """Shape of one stored row."""
+        return self.blocks[0].shape if self.is_image else (len(self.blocks),)
+
+    @property
+    def n_dims(self) -> int:
+        """Number of stored values in a row: the D of bits/dim."""
+        return int(np.prod(self.stored_shape))
+
+    @classmethod
+    def fit(cls, X: Any, *, kinds: Mapping[str, str] | None = None) -> Schema:
+        """Infer the Blocks of ``X``; ``kinds`` overrides the kind of single columns.
+
+        Raises :class:`DataError` where there is nothing to learn from: no rows, one row, infinities, an identifier column.
+        """
+        kinds = dict(kinds or {})
+        for column, kind in kinds.items():
+            if kind not in KINDS:
+                raise InvalidParameterError(f"unknown kind for column {column!r}", expected=f"one of {', '.join(KINDS)}", got=kind)
+        X = as_container(X)
+        if len(X) < 2:
+            raise DataError("too few rows to learn from", expected="at least 2 rows", got=f"{len(X)} row" + "s" * (len(X) != 1))
+        if isinstance(X, np.ndarray) and X.ndim > 2:
+            return cls((_fit_image(X),), "images", str(X.dtype))
+        container, dtype = ("dataframe", "") if isinstance(X, pd.DataFrame) else ("array", str(X.dtype))
+        frame = as_frame(X)
+        unknown = set(kinds) - set(frame.columns)
+        if unknown:
+            raise UnknownNameError("column", sorted(unknown)[0], frame.columns)
+        blocks, notes = [], []
+        for name in frame.columns:
+            block, note = _fit_column(str(name), frame[name], kinds.get(name), is_array=container == "array")
+            blocks.append(block)
+            notes += [note] if note else []
+        return cls(tuple(blocks), container, dtype, tuple(notes))
+
+    def encode(self, X: Any) -> np.ndarray:
+        """Stored array of ``X``: float32 ``(N, columns)`` or uint8 ``(N, C, H, W)``."""
+        X = as_container(X)
+        if self.is_image:
+            if not isinstance(X, np.ndarray) or X.ndim < 3:
+                raise SchemaMismatchError("a table was given", expected=f"images of shape {self.stored_shape}", got=f"shape {X.shape}")
+            return self.blocks[0].encode(X)
+        if isinstance(X, np.ndarray) and X.ndim != 2:
+            raise SchemaMismatchError("images were given", expected=f"a table of {len(self.blocks)} columns", got=f"shape {X.shape}")
+        frame = as_frame(X)
+        if isinstance(X, np.ndarray):
+            if frame.shape[1] != len(self.blocks):
+                raise SchemaMismatchError("another number of columns", expected=f"{len(self.blocks)} features", got=frame.shape[1])
+            frame.columns = self.columns
+        absent = [c for c in self.columns if c not in frame.columns]
+        if absent:
+            raise SchemaMismatchError("columns are missing", expected=some(self.columns), got=f"no {some(absent)}",
+                                      hint="give the columns that the model was fitted on")
+        return np.stack([b.encode(frame[b.name]) for b in self.blocks], axis=1)
+
+    def decode(self, stored: np.ndarray) -> Any:
+        """The inverse of :meth:`encode`: the same container, columns, dtypes, categories, bounds and blanks."""
+        if self.is_image:
+            return self.blocks[0].decode(stored)
+        columns = {b.name: b.decode(stored[:, i]) for i, b in enumerate(self.blocks)}
+        if self.container == "dataframe":
+            return pd.DataFrame(columns)
+        values = np.stack([np.asarray(c) for c in columns.values()], axis=1)
+        return values if self.dtype == "object" or (values.dtype.kind == "f" and np.isnan(values).any()) else values.astype(self.dtype)
+
+    def accepts(self, X: Any) -> np.ndarray:
+        """Which rows can be encoded, ``(N,)`` bool: false for unseen categories and for blanks where training had none."""
+        X = as_container(X)
+        ok = np.ones(len(X), bool)
+        if self.is_image:
+            return ok
+        frame = as_frame(X)
+        for i, b in enumerate(self.blocks):
+            column = frame[b.name] if self.container == "dataframe" else frame.iloc[:, i]
+            absent = np.isnan(to_float(column, b.kind)) if b.type == "number" else column.isna().to_numpy()
+            known = np.ones(len(X), bool) if b.type == "number" else column.astype(object).isin(b.values).to_numpy()
+            ok &= np.where(absent, b.missing, known)
+        return ok
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"container": self.container, "dtype": self.dtype, "notes": list(self.notes),
+                "blocks": [block_to_dict(b) for b in self.blocks]}
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any]) -> Schema:
+        return cls(tuple(block_from_dict(b) for b in d["blocks"]), d["container"], d["dtype"], tuple(d["notes"]))
+
+
+def as_container(X: Any) -> pd.DataFrame | np.ndarray:
+    """A DataFrame with text column names, or an array of 2 to 4 dimensions; lists become arrays."""
+    if hasattr(X, "sparse") or type(X).__module__.startswith("scipy.sparse"):
+        raise TypeError("sparse input is not supported: pass a dense array, for example X.toarray()")
+    if isinstance(X, pd.Series):
+        X = X.to_frame()
+    if isinstance(X, pd.DataFrame):
+        if not X.columns.is_unique:
+            repeated = X.columns[X.columns.duplicated()].unique()
+            raise DataError("column names are repeated", expected="unique names", got=some(repeated), hint="rename the columns")
+        return X.rename(columns=str) if any(not isinstance(c, str) for c in X.columns) else X
+    X = np.asarray(X)
+    if X.dtype.kind == "c":
+        raise DataError("Complex data not supported", expected="real numbers")
+    if X.ndim == 1:
+        raise DataError("Expected 2D array, got 1D array instead", hint="Reshape your data either using array.reshape(-1, 1) if your "
+                        "data has a single feature or array.reshape(1, -1) if it contains a single sample.")
+    if not 2 <= X.ndim <= 4:
+        raise DataError("data of this shape cannot be read", got=X.shape,
+                        expected="a table (N, columns) or images (N, H, W) or (N, H, W, channels)")
+    if X.dtype.kind in "US":
+        X = X.astype(object)
+    if X.ndim == 2 and X.shape[1] == 0:
+        raise DataError(f"0 feature(s) (shape={X.shape}) while a minimum of 1 is required.")
+    return X
+
+
+def as_frame(X: pd.DataFrame | np.ndarray) -> pd.DataFrame:
+    """A table as a DataFrame; the columns of an array are named ``x0, x1, …``."""
+    if isinstance(X, pd.DataFrame):
+        return X
+    return pd.DataFrame(X, columns=[f"x{i}" for i in range(X.shape[1])]).infer_objects()
+
+
+def _fit_column(name: str, values: pd.Series, kind: str | None, *, is_array: bool) -> tuple[Block, str | None]:
+    inferred, note = infer_kind(name, values, is_array=is_array)
+    kind = kind or inferred
+    if values.isna().all():
+        return fit_category(name, "categorical", values), f"{name}: every cell is blank; it stays blank"
+    if kind in ("numeric", "integer", "datetime"):
+        if np.isnan(to_float(values, kind)).all():
+            raise DataError(f"column {name!r} cannot be read as {kind}", expected=f"{kind} values", got=some(values.dropna().unique(), 3))
+        return fit_number(name, kind, values), note
+    return fit_category(name, kind, values), note
+
+
+def infer_kind(name: str, values: pd.Series, *, is_array: bool = False) -> tuple[str, str | None]:
+    """The kind of a column and, where it deserves one, a sentence about it. Columns of a plain array of numbers stay numbers."""
+    dtype, filled = values.dtype, values.dropna()
+    if isinstance(dtype, pd.CategoricalDtype):
+        return "categorical", None
+    if pd.api.types.is_bool_dtype(dtype):
+        return "boolean", None
+    if pd.api.types.is_datetime64_any_dtype(dtype):
+        return "datetime", None
+    if pd.api.types.is_timedelta64_dtype(dtype):
+        raise DataError(f"column {name!r} holds time differences", expected="numbers, words, booleans or datetimes",
+                        hint="turn it into seconds: column.dt.total_seconds()")
+    if pd.api.types.is_numeric_dtype(dtype):
+        v = to_float(filled, "numeric")
+        whole = np.isfinite(v).all() and bool((v == np.round(v)).all())
+        if whole and not is_array and 0 < len(np.unique(v)) <= 2 and dtype.kind in "iu":
+            return "categorical", None
+        return ("integer" if whole else "numeric"), None
+    if len(filled) and filled.map(lambda v: isinstance(v, (bool, np.bool_))).all():
+        return "boolean", None
+    numbers = pd.to_numeric(filled, errors="coerce")
+    share = float(numbers.notna().mean()) if len(filled) else 0.0
+    if share >= NUMBERS_SHARE:
+        v = numbers.dropna().to_numpy(np.float64)
+        words = filled[numbers.isna()].unique()
+        n_words = int(numbers.isna().sum())
+        note = f"{name}: a column of numbers; {n_words} cells hold words ({some(words, 3)}) and count as missing" if n_words else None
+        return ("integer" if (v == np.round(v)).all() else "numeric"), note
+    if _looks_like_dates(filled):
+        return "datetime", f"{name}: read as dates"
+    n_distinct = filled.astype(object).nunique()
+    if not is_array and len(filled) >= 100 and n_distinct >= 0.9 * len(filled) and n_distinct <= MAX_CATEGORIES:
+        raise DataError(f"column {name!r} has {n_distinct:,} different words in {len(filled):,} rows: an identifier, which no model can learn",
+                        hint=f"leave it out (drop=[{name!r}], on the command line --drop {name})")
+    return "categorical", None
+
+
+def _looks_like_dates(filled: pd.Series) -> bool:
+    head = filled.head(200).astype(str)
+    if not len(head) or not head.str.contains(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}|\d{4}-\d{2}").mean() >= 0.95:
+        return False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")     # a guess about the format is all that is wanted here
+        return bool(pd.to_datetime(head, errors="coerce", format="mixed").notna().mean() >= 0.95)
+
+
+def _fit_image(X: np.ndarray) -> Image:
+    """Pixel levels: uint8 as they are, small whole numbers (digits' 0–16, binary 0/1) as their own levels, floats in [0, 1] in 256 levels."""
+    if X.size == 0:
+        raise DataError("images without pixels", got=X.shape)
+    if X.dtype == object or not np.isfinite(X).all():
+        raise DataError("images have values that are not finite numbers", hint="replace NaN and infinities")
+    low, high = float(X.min()), float(X.max())
+    n, height, width = X.shape[:3]
+    channels, channels_last = (X.shape[3], True) if X.ndim == 4 else (1, False)
+    common = dict(name="image", channels=channels, height=height, width=width, dtype=str(X.dtype), channels_last=channels_last)
+    if low < 0:
+        raise DataError("pixels below zero", expected="uint8 levels, or floats in [0, 1]", got=f"{low:g} to {high:g}",
+                        hint="shift and scale the images to [0, 1]")
+    whole = X.dtype.kind in "bui" or bool((X == np.round(X)).all())
+    if whole and high <= 255 and not (X.dtype.kind == "f" and high <= 1 and low == high):
+        levels = 256 if high > 64 else max(2, int(high) + 1)
+        return Image(levels=levels, top=float(levels - 1), **common)
+    if high <= 1:
+        return Image(levels=256, top=1.0, **common)
+    raise DataError("pixels out of range", expected="uint8 levels up to 255, or floats in [0, 1]", got=f"{low:g} to {high:g}",
+                    hint="divide by the largest value")

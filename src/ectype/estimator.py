@@ -1,0 +1,395 @@
+"""The scikit-learn face that all families share: fit, sample, transform, score, save, load.
+
+A family's file ends in a short subclass of :class:`GenerativeModel` that names its parameters, its capabilities and its objective;
+everything that a user calls is here, once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from . import registry, rng
+from .data.schema import Schema
+from .errors import CapabilityError, DataError, InvalidParameterError, SavedModelError, SchemaMismatchError
+from .spec import PRESET, Net, Spec, Train, annotations, validate
+from .train.checkpoint import remove_checkpoint
+from .train.loop import Reporter, train
+from .train.objective import Objective, n_parameters
+
+FORMAT = 1                  # of model.json; a reader refuses a higher one
+MAX_CLASSES = 100           # whole numbers in y up to this many different ones are classes, not quantities
+BATCH = 1024
+
+
+def _can(*needed: str):
+    """For ``available_if``: the family names all of these capabilities."""
+
+    def check(model: GenerativeModel) -> bool:
+        absent = [n for n in needed if n not in model.capabilities]
+        if absent:
+            able = [n for n in registry.names() if set(needed) <= registry.load(n).capabilities]
+            raise CapabilityError(f"{type(model).__name__} cannot {' and '.join(absent)}", hint=f"these can: {', '.join(able)}")
+        return True
+
+    return available_if(check)
+
+
+class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Base of the families; abstract in :meth:`build`.
+
+    Attributes after ``fit``: ``schema_`` (what the data are), ``condition_`` (the same for ``y``, or None), ``objective_`` (the
+    trained networks), ``history_`` (the training curve), ``events_`` (what happened on the way), ``n_steps_``, ``fit_s_``, ``train_``
+    (the settings in force), ``n_parameters_``, ``seed_``, ``interrupted_``, ``n_features_in_``, ``feature_names_in_``.
+    """
+
+    capabilities: ClassVar[frozenset[str]] = frozenset()
+    """Of: sample, condition, encode, decode, score, exact, bound (the last two: what ``log_likelihood`` is)."""
+    preset: ClassVar[Train] = PRESET
+    """What ``None`` means in ``train``."""
+    sampling_presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    """Other samplers from the same weights, by name, as options of :meth:`sample`."""
+
+    def build(self, schema: Schema, condition: Schema | None) -> Objective:
+        """The family's objective with fresh networks for such data."""
+        raise NotImplementedError
+
+    # -- fitting ---------------------------------------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any = None, *, kinds: Mapping[str, str] | None = None, run: str | os.PathLike | None = None,
+            progress: Reporter | None = None) -> GenerativeModel:
+        """Learn the distribution of the rows of ``X``; of ``X`` given ``y`` where ``conditional=True``, else ``y`` is ignored.
+
+        X : DataFrame or array ``(N, columns)``, or images ``(N, H, W)`` / ``(N, H, W, channels)``.
+        y : labels or quantities ``(N,)``; used only by a conditional model.
+        kinds : overrides the inferred kind of single columns, such as ``{"zip": "categorical"}``.
+        run : folder for checkpoints; an unfinished run of the same model on the same data found there is continued.
+        progress : called now and then with ``{"step", "fraction", "elapsed_s", "held_out"}``.
+
+        Ctrl-C ends training early and leaves a usable model; the interrupt is then raised again.
+        """
+        validate(type(self).__name__, self.get_params(deep=False), annotations(type(self).__init__))
+        self.schema_ = Schema.fit(X, kinds=kinds)
+        validate_data(self, X=X if hasattr(X, "shape") else np.asarray(X), skip_check_array=True, reset=True)
+        x = torch.from_numpy(self.schema_.encode(X))
+        self.condition_, c = self._fit_condition(y, len(x))
+        self.seed_ = int(check_random_state(self.random_state).randint(2**31)) if not isinstance(self.random_state, int) \
+            else self.random_state
+        self.train_ = self.train.over(self.preset)
+        with rng.preserved():
+            rng.reseed(self.seed_, "weights")
+            self.objective_ = self.build(self.schema_, self.condition_)
+        self.n_parameters_ = n_parameters(self.objective_)
+        folder = Path(run) if run is not None else None
+        outcome = train(self.objective_, x, c, self.train_, self.seed_, folder=folder, report=progress,
+                        fingerprint=self._fingerprint(x, c) if folder else "")
+        self.history_, self.events_, self.n_steps_, self.fit_s_ = outcome.history, outcome.events, outcome.steps, outcome.seconds
+        self.interrupted_ = outcome.interrupted
+        if outcome.interrupted:
+            raise KeyboardInterrupt
+        return self
+
+    def _fit_condition(self, y: Any, n: int) -> tuple[Schema | None, torch.Tensor | None]:
+        if not self.conditional:
+            return None, None
+        if y is None:
+            raise InvalidParameterError(f"a conditional {type(self).__name__} needs labels", expected="y with one value for each row",
+                                        got="None", hint="fit(X, y), or conditional=False")
+        frame = _label_frame(y)
+        if len(frame) != n:
+            raise DataError("X and y differ in length", expected=f"{n} labels", got=len(frame))
+        values = frame["label"]
+        whole = values.dtype.kind in "iu" and values.nunique() <= MAX_CLASSES
+        condition = Schema.fit(frame, kinds={"label": "categorical"} if whole else None)
+        return condition, torch.from_numpy(condition.encode(frame))
+
+    def _fingerprint(self, x: torch.Tensor, c: torch.Tensor | None) -> str:
+        digest = hashlib.sha256(json.dumps([type(self).__name__, _to_json(self.get_params(deep=False)), self.seed_]).encode())
+        for v in (x, c):
+            digest.update(b"" if v is None else v.numpy().tobytes())
+        return digest.hexdigest()
+
+    # -- generating ------------------------------------------------------------------------------------------------------------
+
+    def sample(self, n: int = 1, *, condition: Any = None, random_state: Any = None, batch_size: int = BATCH) -> Any:
+        """``n`` new rows, in the container, columns and dtypes of the training data.
+
+        condition : for a conditional model, one value for all rows or one for each.
+        random_state : an int gives the same rows every time, whatever the ``batch_size``; the first k of n rows are the k rows of ``n=k``.
+        """
+        return self._sample(n, condition, random_state, batch_size)
+
+    def evaluations(self, **options: Any) -> int:
+        """Network evaluations that one sample costs with these options of :meth:`sample` (NFE)."""
+        return 1
+
+    @torch.no_grad()
+    def _sample(self, n: int, condition: Any, random_state: Any, batch_size: int, **options: Any) -> Any:
+        check_is_fitted(self)
+        for name, value in (("n", n), ("batch_size", batch_size)):
+            if not isinstance(value, int | np.integer) or value < 1:
+                raise InvalidParameterError(f"{name} is out of its domain", expected="an int >= 1", got=repr(value))
+        c = self._encode_condition(condition, n)
+        seed = random_state if isinstance(random_state, int) else int(check_random_state(random_state).randint(2**31))
+        batch_size = -(-batch_size // rng.Rows.BLOCK) * rng.Rows.BLOCK
+        parts = []
+        for start in range(0, n, batch_size):
+            rows = rng.Rows(seed, start, min(batch_size, n - start), self._device)
+            rows_c = None if c is None else c[start : start + rows.n]
+            parts.append(self.objective_.sample(rows, rows_c, **options).cpu())
+        return self.schema_.decode(torch.cat(parts).numpy())
+
+    def _encode_condition(self, condition: Any, n: int) -> torch.Tensor | None:
+        if self.condition_ is None:
+            if condition is not None:
+                raise InvalidParameterError(f"this {type(self).__name__} is not conditional", expected="no condition", got=repr(condition),
+                                            hint="fit with conditional=True and y")
+            return None
+        block = self.condition_.blocks[0]
+        if condition is None:
+            known = f", one of {', '.join(map(str, block.values))}" if block.type == "category" else ""
+            raise InvalidParameterError(f"this {type(self).__name__} is conditional", expected=f"a condition{known}", got="None")
+        values = condition if isinstance(condition, (list, tuple, np.ndarray, pd.Series)) else [condition] * n
+        if len(values) != n:
+            raise InvalidParameterError("the condition has another length", expected=f"one value, or {n}", got=len(values))
+        frame = _label_frame(values)
+        if block.type == "category":            # "3" on a command line is the class 3
+            by_text = {str(v): v for v in block.values}
+            frame["label"] = pd.Series([v if v in block.values else by_text.get(str(v), v) for v in frame["label"]], dtype=object)
+        return torch.from_numpy(self.condition_.encode(frame)).to(self._device)
+
+    # -- codes -----------------------------------------------------------------------------------------------------------------
+
+    @_can("encode")
+    def transform(self, X: Any, condition: Any = None) -> np.ndarray:
+        """The code of each row, ``(N, latent_dim)`` float32."""
+        return self._by_batch(X, condition, lambda x, c: self.objective_.encode(x, c))
+
+    @_can("encode", "decode")
+    def inverse_transform(self, X: Any, condition: Any = None) -> Any:
+        """Rows from codes ``(N, latent_dim)``."""
+        check_is_fitted(self)
+        codes = torch.from_numpy(np.ascontiguousarray(np.asarray(X, np.float32))).to(self._device)
+        if codes.ndim != 2 or codes.shape[1] != self._n_features_out:
+            raise SchemaMismatchError("codes of another width", expected=f"(N, {self._n_features_out})", got=tuple(codes.shape))
+        c = self._encode_condition(condition, len(codes))
+        with torch.no_grad():
+            parts = [self.objective_.decode(codes[s], None if c is None else c[s]).cpu() for s in _slices(len(codes))]
+        return self.schema_.decode(torch.cat(parts).numpy())
+
+    @_can("encode", "decode")
+    def reconstruct(self, X: Any, condition: Any = None) -> Any:
+        """Each row encoded and decoded."""
+        stored = self._by_batch(X, condition, lambda x, c: self.objective_.decode(self.objective_.encode(x, c), c))
+        return self.schema_.decode(stored)
+
+    # -- scores ----------------------------------------------------------------------------------------------------------------
+
+    @_can("score")
+    def score_samples(self, X: Any, condition: Any = None) -> np.ndarray:
+        """A score for each row, ``(N,)``: higher = more like the training data. What it measures is said by the family."""
+        return self._by_batch(X, condition, lambda x, c: self.objective_.score(x, c, self._shared(len(x)))).astype(np.float64)
+
+    @_can("score")
+    def score(self, X: Any, y: Any = None) -> float:
+        """Mean of :meth:`score_samples`; ``y`` is the condition of a conditional model, else ignored."""
+        return float(self.score_samples(X, condition=y if self.conditional else None).mean())
+
+    def log_likelihood(self, X: Any, condition: Any = None) -> np.ndarray:
+        """log p(x) of each row, ``(N,)``, in nats, or a lower bound of it (``"bound" in capabilities``).
+
+        A density in the user's units for continuous columns, a probability for all others (categories, whole numbers, pixels).
+        """
+        if not self.capabilities & {"exact", "bound"}:
+            raise CapabilityError(f"{type(self).__name__} has no likelihood", hint="flow has the exact one, vae a lower bound")
+        values = self._by_batch(X, condition, lambda x, c: self.objective_.log_prob(x, c, self._shared(len(x)))).astype(np.float64)
+        if not self.schema_.is_image:
+            stored = self.schema_.encode(X)
+            for i, b in enumerate(self.schema_.blocks):
+                if b.type == "number" and not b.discrete:
+                    values += np.nan_to_num(b.log_derivative(b.inverse(stored[:, i].astype(np.float64))))
+        return values
+
+    def _shared(self, n: int) -> rng.Shared:
+        return rng.Shared(0, n, self._device)
+
+    @torch.no_grad()
+    def _by_batch(self, X: Any, condition: Any, function) -> np.ndarray:
+        check_is_fitted(self)
+        validate_data(self, X=X if hasattr(X, "shape") else np.asarray(X), skip_check_array=True, reset=False)
+        x = torch.from_numpy(self.schema_.encode(X))
+        if not len(x):
+            raise DataError("Found array with 0 sample(s) while a minimum of 1 is required.")
+        c = self._encode_condition(condition, len(x))
+        return torch.cat([function(x[s].to(self._device), None if c is None else c[s]).cpu() for s in _slices(len(x))]).numpy()
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.objective_.parameters()).device
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.objective_.latent_dim
+
+    # -- parameters --------------------------------------------------------------------------------------------------------------
+
+    def set_params(self, **params: Any) -> GenerativeModel:
+        """As in scikit-learn; ``train__lr=…`` replaces the frozen spec ``train`` by a changed copy."""
+        plain = {k: v for k, v in params.items() if "__" not in k}
+        super().set_params(**plain)
+        known = self.get_params(deep=False)
+        for key, value in params.items():
+            name, separator, setting = key.partition("__")
+            if not separator:
+                continue
+            if not isinstance(known.get(name), Spec):
+                raise InvalidParameterError(f"Invalid parameter {name!r} for estimator {type(self).__name__}",
+                                            expected=f"one of {', '.join(known)}")
+            setattr(self, name, getattr(self, name)(**{setting: value}))
+        return self
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = tags.input_tags.string = True
+        tags.input_tags.three_d_array = True
+        tags.target_tags.required = False
+        tags.non_deterministic = False
+        return tags
+
+    # -- files -------------------------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike) -> Path:
+        """Write ``path/model.safetensors`` and ``path/model.json``; nothing in them executes. An existing model is replaced as one."""
+        check_is_fitted(self)
+        folder = Path(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        new = folder / "model.new"
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir()
+        tensors = {k: v.detach().cpu().contiguous().clone() for k, v in self.objective_.state_dict().items()}
+        save_file(tensors, new / "model.safetensors")
+        digest = hashlib.sha256((new / "model.safetensors").read_bytes()).hexdigest()
+        described = {
+            "format": FORMAT, "ectype": importlib.metadata.version("ectype"), "torch": torch.__version__,
+            "model": {e.target: e.name for e in registry.FAMILIES.values()}.get(f"{type(self).__module__}:{type(self).__name__}"),
+            "class": f"{type(self).__module__}:{type(self).__name__}", "params": _to_json(self.get_params(deep=False)),
+            "schema": self.schema_.to_dict(), "condition": self.condition_.to_dict() if self.condition_ else None,
+            "train": asdict(self.train_), "seed": self.seed_, "steps": self.n_steps_, "fit_s": round(self.fit_s_, 3),
+            "parameters": self.n_parameters_, "interrupted": self.interrupted_, "history": self.history_, "events": self.events_,
+            "n_features_in": self.n_features_in_, "feature_names_in": list(getattr(self, "feature_names_in_", [])) or None,
+            "weights_sha256": digest,
+        }
+        (new / "model.json").write_text(json.dumps(_finite(described), indent=1, default=str))
+        for name in ("model.safetensors", "model.json"):
+            os.replace(new / name, folder / name)
+        new.rmdir()
+        if not self.interrupted_:
+            remove_checkpoint(folder)
+        return folder
+
+
+def load(path: str | os.PathLike) -> GenerativeModel:
+    """The model that :meth:`GenerativeModel.save` wrote.
+
+    Raises :class:`SavedModelError` where the folder is incomplete, damaged, or of a newer format.
+    """
+    folder = Path(path)
+    for name in ("model.json", "model.safetensors"):
+        if not (folder / name).is_file():
+            what = "is not a folder" if not folder.is_dir() else f"has no {name}"
+            raise SavedModelError(f"{folder} {what}", expected="a folder written by save() or `ectype fit`",
+                                  hint="an unfinished run goes on when its command is repeated" if (folder / "checkpoint").exists() else None)
+    try:
+        d = json.loads((folder / "model.json").read_text())
+        newer = d["format"] > FORMAT
+    except (ValueError, KeyError, TypeError) as error:
+        raise SavedModelError(f"{folder / 'model.json'} is damaged ({error})", hint="restore the file from a copy, or fit again") from error
+    if newer:
+        raise SavedModelError(f"{folder} was written by a newer version", expected=f"format {FORMAT} or older", got=d["format"],
+                              hint=f"pip install -U 'ectype>={d.get('ectype')}'")
+    try:
+        digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+        if digest != d["weights_sha256"]:
+            raise SavedModelError(f"{folder / 'model.safetensors'} is truncated or was changed",
+                                  expected=f"sha256 {d['weights_sha256'][:12]}…", got=f"{digest[:12]}…",
+                                  hint="restore the file from a copy, or fit again")
+        cls = registry.load(d["model"])
+        model = cls(**_from_json(d["params"]))
+        model.schema_ = Schema.from_dict(d["schema"])
+        model.condition_ = Schema.from_dict(d["condition"]) if d["condition"] else None
+        model.train_, model.seed_, model.n_steps_, model.fit_s_ = Train(**_tuples(d["train"])), d["seed"], d["steps"], d["fit_s"]
+        model.n_parameters_, model.interrupted_ = d["parameters"], d["interrupted"]
+        model.history_, model.events_ = d["history"], d["events"]
+        model.n_features_in_ = d["n_features_in"]
+        if d["feature_names_in"]:
+            model.feature_names_in_ = np.asarray(d["feature_names_in"], dtype=object)
+        with rng.preserved():
+            model.objective_ = model.build(model.schema_, model.condition_)
+        model.objective_.load_state_dict(load_file(folder / "model.safetensors"))
+    except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise SavedModelError(f"{folder} is damaged ({type(error).__name__}: {error})", hint="restore it from a copy, or fit again") from error
+    model.objective_.eval()
+    return model
+
+
+def _label_frame(y: Any) -> pd.DataFrame:
+    values = y.reset_index(drop=True) if isinstance(y, pd.Series) else pd.Series(np.asarray(y).reshape(len(y)))
+    return pd.DataFrame({"label": values})
+
+
+def _slices(n: int) -> list[slice]:
+    return [slice(s, min(s + BATCH, n)) for s in range(0, n, BATCH)]
+
+
+SPECS = {"Train": Train, "Net": Net}
+
+
+def _to_json(params: Mapping[str, Any]) -> dict[str, Any]:
+    def plain(v: Any) -> Any:
+        if isinstance(v, Spec):
+            return {"spec": type(v).__name__, **asdict(v)}
+        if isinstance(v, np.random.RandomState):
+            return None
+        return v.item() if isinstance(v, np.generic) else v
+
+    return {k: plain(v) for k, v in params.items()}
+
+
+def _from_json(params: Mapping[str, Any]) -> dict[str, Any]:
+    def rich(v: Any) -> Any:
+        if isinstance(v, dict) and "spec" in v:
+            return SPECS[v["spec"]](**_tuples({k: s for k, s in v.items() if k != "spec"}))
+        return tuple(v) if isinstance(v, list) else v
+
+    return {k: rich(v) for k, v in params.items()}
+
+
+def _tuples(d: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in d.items()}
+
+
+def _finite(v: Any) -> Any:
+    """JSON has no NaN and no infinity: both become null."""
+    if isinstance(v, dict):
+        return {k: _finite(i) for k, i in v.items()}
+    if isinstance(v, (list, tuple)):
+        return [_finite(i) for i in v]
+    return None if isinstance(v, float) and not np.isfinite(v) else v

@@ -1,0 +1,8 @@
+"""Quality, coverage and copying of generated rows, each figure beside its floor: arrays in, numbers out."""
+
+from .association import ColumnDistance, worst_columns
+from .catalogue import METRICS, Metric
+from .dummies import DUMMIES, Dummy
+from .evaluator import Evaluator
+
+__all__ = ["DUMMIES", "METRICS", "ColumnDistance", "Dummy", "Evaluator", "Metric", "worst_columns"]

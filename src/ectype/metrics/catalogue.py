@@ -1,0 +1,71 @@
+"""What is measured: one entry per figure, with the sentence that says what it means and the one that says what it cannot see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure. ``better`` says where to go: ``"lower"``, ``"higher"``, or ``"half"`` for those whose ideal is ½ and worst 1."""
+
+    name: str
+    title: str
+    better: Literal["lower", "higher", "half"]
+    unit: str
+    meaning: str
+    blind_spot: str
+    reference: str
+
+    def gap(self, value: float) -> float:
+        """Distance from the ideal, lower is better for every metric; below ½ is chance where ½ is ideal, and counts as ½."""
+        return {"lower": value, "higher": -value, "half": max(value - 0.5, 0.0)}[self.better]
+
+
+METRICS = {m.name: m for m in (
+    Metric("c2st", "Classifier test", "half", "AUROC",
+           "How often a freshly trained classifier ranks a generated row above a real one; 0.5 is guessing, 1 is always.",
+           "It saturates at 1, where bad and very bad look the same, and a copy of the training data passes it.",
+           "Lopez-Paz & Oquab 2017"),
+    Metric("frechet_pca", "Fréchet distance, principal components", "lower", "share of the real variance",
+           "How far the mean and covariance of the generated rows are from the real ones, in up to 64 principal components.",
+           "It sees two moments only: a blurred mixture with the right covariance scores well.",
+           "Dowson & Landau 1982"),
+    Metric("frechet_features", "Fréchet distance, features", "lower", "share of the real variance",
+           "The same distance in features that carry shape: of a small CNN for images, random Fourier features for tables.",
+           "The features are fixed and trained on this data set, so figures of different data sets cannot be compared.",
+           "Heusel et al. 2017; Rahimi & Recht 2007"),
+    Metric("sliced_wasserstein", "Sliced Wasserstein distance", "lower", "standard deviations",
+           "How far the generated mass must be moved to become the real one, averaged over random one-dimensional views.",
+           "In many dimensions most views look Gaussian, so fine structure counts little.",
+           "Bonneel et al. 2015"),
+    Metric("precision", "Precision", "higher", "share",
+           "Share of generated rows that lie where real rows lie.",
+           "One outlier among the real rows makes a large ball in which anything counts; a model of one mode scores 1.",
+           "Kynkäänniemi et al. 2019"),
+    Metric("density", "Density", "higher", "ratio, about 1 for real rows",
+           "How many real neighbourhoods a generated row falls into, relative to what real rows would.",
+           "It exceeds 1 for a model that keeps to the middle of the modes.",
+           "Naeem et al. 2020"),
+    Metric("recall", "Recall", "higher", "share",
+           "Share of real rows that lie where generated rows lie.",
+           "Generated outliers make large balls, so noise raises it.",
+           "Kynkäänniemi et al. 2019"),
+    Metric("coverage", "Coverage", "higher", "share",
+           "Share of real rows that have a generated row in their neighbourhood.",
+           "It does not see how much probability a mode gets, only that it is there.",
+           "Naeem et al. 2020"),
+    Metric("correlation_difference", "Association difference", "lower", "mean absolute difference",
+           "How much the associations between pairs of columns differ (correlation, Cramér's V, correlation ratio).",
+           "It sees pairs only, and each column's own distribution not at all.",
+           "Cramér 1946"),
+    Metric("memorisation", "Memorisation", "half", "share",
+           "Share of generated rows nearer to a training row than to an unseen row, as if there were equally many of both.",
+           "A model that copies a few rows only moves it little; a poor model that copies nothing scores an ideal 0.5.",
+           "Meehan et al. 2020"),
+    Metric("duplicates", "Exact copies", "lower", "share",
+           "Share of generated rows identical to a training row; tables of few categories have many by chance, see the floor.",
+           "A copy changed in one value is no longer counted.",
+           ""),
+)}

@@ -1,0 +1,1 @@
+"""The families, one file each. Their names are in :mod:`ectype.registry`."""

@@ -1,0 +1,82 @@
+"""From the shape of the data and a :class:`~ectype.spec.Net` to a network, by role. The only place that says “image” or “table”.
+
+======== ============================== ================================ =====================================
+role     takes                          gives                            tables · images
+======== ============================== ================================ =====================================
+encoder  features, condition            a vector                         MLP · ConvEncoder
+critic   features, condition            one number                       MLP · ConvEncoder, not normalised
+decoder  a vector, condition            features or parameters           MLP · ConvDecoder
+denoiser noisy features, t, condition   features                         ResidualMLP · UNet
+======== ============================== ================================ =====================================
+"""
+
+from __future__ import annotations
+
+import math
+
+from torch import nn
+
+from ..errors import InvalidParameterError
+from ..spec import Net
+from .conv import ConvDecoder, ConvEncoder
+from .mlp import MLP, ResidualMLP
+from .unet import UNet
+
+Shape = tuple[int, ...]
+
+
+def encoder(shape: Shape, out: int, net: Net, *, cond: int = 0) -> nn.Module:
+    """A network from features of ``shape`` to ``(B, out)``."""
+    if _convolves(shape, net):
+        return ConvEncoder(shape, out, net.width or conv_width(shape), cond=cond, dropout=net.dropout, activation=net.activation)
+    return MLP(shape, (out,), net.width or mlp_width(shape), cond=cond, dropout=net.dropout, activation=net.activation)
+
+
+def critic(shape: Shape, net: Net, *, cond: int = 0) -> nn.Module:
+    """A network from features of ``shape`` to one number ``(B, 1)``; nothing in it makes rows depend on each other."""
+    if _convolves(shape, net):
+        return ConvEncoder(shape, 1, net.width or conv_width(shape), cond=cond, dropout=net.dropout, activation="leaky_relu",
+                           normalise=False)
+    return MLP(shape, (1,), net.width or mlp_width(shape), cond=cond, dropout=net.dropout, activation="leaky_relu")
+
+
+def decoder(n_in: int, shape: Shape, net: Net, *, cond: int = 0) -> nn.Module:
+    """A network from ``(B, n_in)`` to ``(B, *shape)``; an MLP's widths are those of the encoder backwards."""
+    if _convolves(shape, net):
+        return ConvDecoder(n_in, shape, net.width or conv_width(shape), cond=cond, dropout=net.dropout, activation=net.activation)
+    width = tuple(reversed(net.width or mlp_width(shape)))
+    return MLP((n_in,), shape, width, cond=cond, dropout=net.dropout, activation=net.activation)
+
+
+def denoiser(shape: Shape, net: Net, *, cond: int = 0) -> nn.Module:
+    """A network ``(x_t, t, c)`` → the shape of ``x_t``."""
+    if _convolves(shape, net):
+        return UNet(shape, net.width or unet_width(shape), cond=cond, dropout=net.dropout)
+    return ResidualMLP(shape, net.width or (mlp_width(shape)[0],) * 3, cond=cond, dropout=net.dropout, activation=net.activation)
+
+
+def mlp_width(shape: Shape) -> tuple[int, int]:
+    """Two hidden layers of 256, wider where a row is wider than that."""
+    w = 256 if math.prod(shape) <= 256 else 512
+    return (w, w)
+
+
+def conv_width(shape: Shape) -> tuple[int, ...]:
+    """Channels that double at each halving, until the shorter side is 4 pixels or fewer."""
+    n = max(1, math.ceil(math.log2(max(shape[-2:]) / 4)))
+    return tuple(min(32 * 2**i, 256) for i in range(n))
+
+
+def unet_width(shape: Shape) -> tuple[int, ...]:
+    """Two sizes for small pictures, three from 48 pixels on."""
+    return (64, 128) if max(shape[-2:]) < 48 else (64, 128, 192)
+
+
+def _convolves(shape: Shape, net: Net) -> bool:
+    image = len(shape) == 3
+    if net.kind == "conv" and not image:
+        raise InvalidParameterError("a convolutional network cannot read a table", expected='kind "auto" or "mlp"', got='"conv"',
+                                    hint="give images as an array (N, H, W) or (N, H, W, channels)")
+    if net.kind == "conv" or (net.kind == "auto" and image):
+        return True
+    return False

@@ -1,0 +1,78 @@
+"""Multilayer perceptrons for tables, and for images seen as vectors."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+ACTIVATIONS = {"silu": nn.SiLU, "relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh, "leaky_relu": lambda: nn.LeakyReLU(0.2)}
+
+
+class MLP(nn.Module):
+    """``(B, *shape_in)``, condition ``(B, cond)`` → ``(B, *shape_out)``: linear layers with a nonlinearity between them."""
+
+    def __init__(self, shape_in: tuple[int, ...], shape_out: tuple[int, ...], width: tuple[int, ...], *, cond: int = 0,
+                 dropout: float = 0.0, activation: str = "silu"):
+        super().__init__()
+        self.shape_out = shape_out
+        layers: list[nn.Module] = []
+        n = math.prod(shape_in) + cond
+        for w in width:
+            layers += [nn.Linear(n, w), ACTIVATIONS[activation]()]
+            if dropout:
+                layers.append(nn.Dropout(dropout))
+            n = w
+        self.layers = nn.Sequential(*layers, nn.Linear(n, math.prod(shape_out)))
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        h = x.flatten(1) if c is None else torch.cat([x.flatten(1), c], dim=1)
+        return self.layers(h).unflatten(1, self.shape_out)
+
+
+class TimeEmbedding(nn.Module):
+    """Time ``(B,)`` in [0, 1] → ``(B, dim)``: sines and cosines of geometrically spaced frequencies, then a small perceptron.
+
+    Vaswani et al., *Attention is all you need*, 2017, section 3.5, with t in place of the position.
+    """
+
+    def __init__(self, dim: int, cond: int = 0, n_frequencies: int = 32):
+        super().__init__()
+        self.register_buffer("frequencies", 2 * math.pi * torch.logspace(-2, 2, n_frequencies), persistent=False)
+        self.layers = nn.Sequential(nn.Linear(2 * n_frequencies + cond, dim), nn.SiLU(), nn.Linear(dim, dim))
+
+    def forward(self, t: Tensor, c: Tensor | None = None) -> Tensor:
+        angle = t[:, None] * self.frequencies                                       # (B, F)
+        waves = torch.cat([angle.sin(), angle.cos()], dim=1)                        # (B, 2F)
+        return self.layers(waves if c is None else torch.cat([waves, c], dim=1))    # (B, dim)
+
+
+class ResidualMLP(nn.Module):
+    """A denoiser for vectors: ``(x_t, t, c)`` → the shape of ``x_t``.
+
+    Residual blocks ``h + W₂ φ(W₁ norm(h) + e)`` with the time and condition embedding ``e`` added inside each block; the first and
+    the last layer see ``x_t`` itself. Gorishniy, Rubachev, Khrulkov & Babenko, *Revisiting deep learning models for tabular data*, 2021.
+    """
+
+    def __init__(self, shape: tuple[int, ...], width: tuple[int, ...], *, cond: int = 0, dropout: float = 0.0, activation: str = "silu"):
+        super().__init__()
+        d, w = math.prod(shape), width[0]
+        self.shape = shape
+        self.time = TimeEmbedding(w, cond)
+        self.enter, self.leave = nn.Linear(d, w), nn.Linear(w, d)
+        self.norms = nn.ModuleList(nn.LayerNorm(w) for _ in width)
+        self.up = nn.ModuleList(nn.Linear(w, k) for k in width)
+        self.shift = nn.ModuleList(nn.Linear(w, k) for k in width)
+        self.down = nn.ModuleList(nn.Linear(k, w) for k in width)
+        self.act, self.drop = ACTIVATIONS[activation](), nn.Dropout(dropout)
+        self.out_norm = nn.LayerNorm(w)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, x: Tensor, t: Tensor, c: Tensor | None = None) -> Tensor:
+        e = self.time(t, c)                                                         # (B, W)
+        h = self.enter(x.flatten(1))                                                # (B, W)
+        for norm, up, shift, down in zip(self.norms, self.up, self.shift, self.down, strict=True):
+            h = h + down(self.drop(self.act(up(norm(h)) + shift(e))))
+        return self.leave(self.act(self.out_norm(h))).unflatten(1, self.shape)

@@ -1,0 +1,103 @@
+"""Relaxation: a stored batch as a continuous vector, and back. The input of every network; the data space of GANs and diffusion.
+
+=================== ============================= ==========================================
+slot                feature(s)                    back
+=================== ============================= ==========================================
+number              the normalised value          the value
+… with blanks       and a mark, +1 where blank    blank where the mark is positive
+boolean (K = 2)     −1 or +1                      its sign
+category (K > 2)    one-hot, K numbers in [0, 1]  the largest
+pixel               [−1, 1]                       the nearest level
+=================== ============================= ==========================================
+
+This is also the policy for discrete columns in models of continuous data: diffusion adds Gaussian noise to these features ("analog
+bits", Chen, Zhang & Hinton 2023), and the GAN's generator ends in :meth:`Relaxation.activate`, a Gumbel-softmax (Jang, Gu & Poole 2017),
+so that the critic cannot tell real one-hot vectors by their corners.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..data.schema import Schema
+
+
+def padded_index(sizes: list[int], start: int) -> tuple[Tensor, Tensor]:
+    """Positions ``(n, K_max)`` of consecutive segments in a flat vector, and a mask of the entries that exist."""
+    k_max = max(sizes, default=0)
+    starts = torch.tensor([start + sum(sizes[:i]) for i in range(len(sizes))], dtype=torch.long)
+    inside = torch.arange(k_max) < torch.tensor(sizes, dtype=torch.long)[:, None]
+    return torch.where(inside, starts[:, None] + torch.arange(k_max), 0), inside
+
+
+class Relaxation(nn.Module):
+    """Stored ``(B, columns)`` or ``(B, C, H, W)`` ↔ features of :attr:`shape`: ``(F,)`` or ``(C, H, W)``."""
+
+    def __init__(self, schema: Schema):
+        super().__init__()
+        self.is_image = schema.is_image
+        if schema.is_image:
+            image = schema.blocks[0]
+            self.shape, self.half = image.shape, (image.levels - 1) / 2
+            return
+        blocks = list(enumerate(schema.blocks))
+        categories = [(i, b.n_codes) for i, b in blocks if b.type == "category"]
+        slots = {"number": [i for i, b in blocks if b.type == "number"],
+                 "mark": [i for i, b in blocks if b.type == "number" and b.missing],
+                 "binary": [i for i, k in categories if k == 2], "onehot": [i for i, k in categories if k > 2]}
+        sizes = [k for _, k in categories if k > 2]
+        self.n_columns = len(blocks)
+        self.n_numbers, self.n_marks, self.n_binary = (len(slots[k]) for k in ("number", "mark", "binary"))
+        self.n_signs, self.n_onehot = self.n_marks + self.n_binary, sum(sizes)
+        self.shape = (self.n_numbers + self.n_signs + self.n_onehot,)
+        for name, columns in slots.items():
+            self.register_buffer(name, torch.tensor(columns, dtype=torch.long), persistent=False)
+        offsets = torch.tensor([sum(sizes[:i]) for i in range(len(sizes))], dtype=torch.long)
+        index, inside = padded_index(sizes, self.n_numbers + self.n_signs)
+        segment = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes, dtype=torch.long))
+        for name, value in {"offsets": offsets, "index": index, "inside": inside, "segment": segment}.items():
+            self.register_buffer(name, value, persistent=False)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Features of a stored batch."""
+        if self.is_image:
+            return x.float() / self.half - 1                                                    # (B, C, H, W)
+        numbers = x[:, self.number]                                                             # (B, numbers)
+        parts = [torch.nan_to_num(numbers, nan=0.0)]
+        if self.n_marks:
+            parts.append(x[:, self.mark].isnan().to(x.dtype) * 2 - 1)                           # (B, marks)
+        if self.n_binary:
+            parts.append(x[:, self.binary] * 2 - 1)                                             # (B, binary)
+        if self.n_onehot:
+            hot = x.new_zeros(len(x), self.n_onehot)
+            parts.append(hot.scatter_(1, x[:, self.onehot].long() + self.offsets, 1.0))         # (B, Σ K)
+        return torch.cat(parts, dim=1)
+
+    def project(self, f: Tensor) -> Tensor:
+        """The stored batch nearest to some features."""
+        if self.is_image:
+            return torch.round((f + 1) * self.half).clamp_(0, 2 * self.half).to(torch.uint8)
+        x = f.new_zeros(len(f), self.n_columns)
+        x[:, self.number] = f[:, : self.n_numbers]
+        signs = f[:, self.n_numbers : self.n_numbers + self.n_signs]
+        if self.n_marks:
+            x[:, self.mark] = torch.where(signs[:, : self.n_marks] > 0, torch.nan, x[:, self.mark])
+        if self.n_binary:
+            x[:, self.binary] = (signs[:, self.n_marks :] > 0).to(f.dtype)
+        if self.n_onehot:
+            x[:, self.onehot] = f[:, self.index].masked_fill(~self.inside, -torch.inf).argmax(-1).to(f.dtype)
+        return x
+
+    def activate(self, raw: Tensor, gumbel: Tensor, temperature: float = 0.2) -> Tensor:
+        """Features from the last layer of a generator; ``gumbel`` is standard Gumbel noise ``(B, n_onehot)``."""
+        if self.is_image:
+            return torch.tanh(raw)
+        n, s = self.n_numbers, self.n_signs
+        parts = [raw[:, :n], torch.tanh(raw[:, n : n + s])]
+        if self.n_onehot:
+            logits = torch.zeros_like(raw)
+            logits[:, n + s :] = (raw[:, n + s :] + gumbel) / temperature
+            soft = logits[:, self.index].masked_fill(~self.inside, -torch.inf).softmax(-1)      # (B, n, K_max)
+            parts.append(soft[:, self.inside])
+        return torch.cat(parts, dim=1)

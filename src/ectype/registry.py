@@ -1,0 +1,48 @@
+"""The families, by name. Reading this table imports no family, and so no torch.
+
+A new family is one file in ``models/`` and one line here; its commands, documentation row, saved form and contract tests follow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+
+from .errors import UnknownNameError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One family: where it lives, and the paper that it comes from."""
+
+    name: str
+    target: str
+    title: str
+    paper: str
+
+
+FAMILIES = {e.name: e for e in (
+    Entry("autoencoder", "ectype.models.autoencoder:Autoencoder", "Undercomplete autoencoder", "Hinton & Salakhutdinov 2006"),
+    Entry("vae", "ectype.models.vae:VAE", "Variational autoencoder", "Kingma & Welling 2014"),
+    Entry("gan", "ectype.models.gan:GAN", "Generative adversarial network", "Goodfellow et al. 2014"),
+    Entry("flow", "ectype.models.flow:Flow", "Normalizing flow", "Durkan et al. 2019"),
+    Entry("ddpm", "ectype.models.ddpm:DDPM", "Denoising diffusion model", "Ho et al. 2020"),
+)}
+
+
+def names() -> list[str]:
+    """Names of the families, in the order of the lecture: from the autoencoder to diffusion."""
+    return list(FAMILIES)
+
+
+def entry(name: str) -> Entry:
+    """The table's line for a family; near misses are named in the error."""
+    if name not in FAMILIES:
+        raise UnknownNameError("model", name, FAMILIES)
+    return FAMILIES[name]
+
+
+def load(name: str) -> type:
+    """The estimator class of a family."""
+    module, _, cls = entry(name).target.partition(":")
+    return getattr(importlib.import_module(module), cls)

@@ -1,0 +1,61 @@
+"""The comparison as a table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from .numbers import ABSENT, best, number, short
+
+COLUMNS = {"c2st": "C2ST", "frechet_features": "Fréchet", "coverage": "coverage", "recall": "recall", "memorisation": "memor.",
+           "rows_per_s": "rows/s", "nfe": "NFE"}
+SPREAD = {"c2st", "coverage"}       # the figures whose spread over seeds fits in
+MARKS = {"quality": "Q", "speed": "S", "coverage": "C"}
+
+
+def render_table(results: Mapping[str, Any]) -> RenderableType:
+    """Families, then what real data score, then the dummies; readable at 100 columns. Takes the content of ``results.json``."""
+    models, dummies, marks, pick = results["models"], results["dummies"], results["marks"], results["pick"]
+    columns = dict(COLUMNS)
+    if "frechet_features" not in results["metrics"]:
+        columns = {"frechet_pca" if m == "frechet_features" else m: head for m, head in columns.items()}
+    measured = {n: e for n, e in models.items() if e["seeds"]}
+    winners = {m: best(m, {n: e["metrics"][m] for n, e in measured.items() if m in e["metrics"]}) for m in columns}
+    table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False, header_style="bold", padding=(0, 1))
+    table.add_column("")
+    table.add_column("marks")
+    for head in columns.values():
+        table.add_column(head, justify="right")
+    for name, e in measured.items():
+        earned = Text(" ").join(Text(letter if marks[name][m] else "·", "bold green" if marks[name][m] else "dim") for m, letter in MARKS.items())
+        table.add_row(Text(e["label"], "bold" if name == pick["name"] else ""), earned,
+                      *(Text(_figure(m, e), "bold green" if name in winners[m] else "") for m in columns))
+    for name, e in models.items():
+        if not e["seeds"] and name == e["family"]:
+            table.add_row(Text(e["label"]), Text("failed", "red"), *[ABSENT] * len(columns))
+    table.add_section()
+    table.add_row(Text("Real data", "italic"), "", *(Text(number(m, results["floor"].get(m)), "italic") for m in columns))
+    for e in dummies.values():
+        if e["seeds"]:
+            table.add_row(Text(e["label"], "dim"), "", *(Text(_figure(m, e), "dim") for m in columns))
+    parts: list[RenderableType] = [table, Text("")]
+    if pick["name"] is not None:
+        parts.append(Text(f"Pick for {results['data']['name']}: {models[pick['name']]['label']}", "bold"))
+    parts += [Text(pick["reason"]), *(Text(note) for note in pick["notes"])]
+    parts.append(Text("Marks: Q quality, S speed, C coverage. C2ST: 0.5 is ideal. NFE: network evaluations per sample.", "dim"))
+    return Group(*parts)
+
+
+def _figure(metric: str, entry: Mapping[str, Any]) -> str:
+    figure = entry["metrics"].get(metric, {})
+    if figure.get("mean") is None:
+        return ABSENT
+    if metric == "rows_per_s":
+        return short(figure["mean"])
+    std = figure.get("std")
+    return number(metric, figure["mean"]) + (f" ±{std:.2f}" if std is not None and metric in SPREAD else "")

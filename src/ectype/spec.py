@@ -1,0 +1,235 @@
+"""Settings: frozen specs and the constraints on them, one source for constructor, ``get_params``, configuration and flags.
+
+A constraint is part of the annotation, so that a class says once what it takes::
+
+    lr: Annotated[float, Interval(0, 1, open_low=True)] = 1e-3
+
+From that one line come the check (:func:`validate`), its message, the flag of the command line, and the invalid values that the
+tests try (:func:`invalid_examples`). A :class:`Spec` is a frozen group of settings that an estimator takes as one parameter; it
+speaks scikit-learn's ``get_params``, so that ``train__lr`` works in a grid search, and it is immutable, so that it can be a default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import numbers
+import re
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from .errors import InvalidParameterError, UnknownNameError
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The numbers between ``low`` and ``high``; ``None`` is unbounded."""
+
+    low: float | None = None
+    high: float | None = None
+    open_low: bool = False
+    open_high: bool = False
+
+    def __contains__(self, v: float) -> bool:
+        above = self.low is None or (v > self.low if self.open_low else v >= self.low)
+        below = self.high is None or (v < self.high if self.open_high else v <= self.high)
+        return above and below
+
+    def __str__(self) -> str:
+        if self.high is None:
+            return f"{'>' if self.open_low else '>='} {self.low:g}"
+        low = "-inf" if self.low is None else f"{self.low:g}"
+        return f"in {'(' if self.open_low else '['}{low}, {self.high:g}{')' if self.open_high else ']'}"
+
+    def outside(self) -> list[float]:
+        """Values just outside, for the tests."""
+        low = [] if self.low is None else [self.low if self.open_low else self.low - 1]
+        return low + ([] if self.high is None else [self.high if self.open_high else self.high + 1])
+
+
+Positive = Interval(0, open_low=True)
+PositiveInt = Annotated[int, Interval(1)]
+PositiveFloat = Annotated[float, Positive]
+Share = Annotated[float, Interval(0, 1, open_high=True)]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to train: ``seconds`` or ``steps``, one of the two."""
+
+    seconds: float | None = None
+    steps: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """Read ``"90s"``, ``"1.5m"``, ``"2h"`` or ``"2000steps"``.
+
+        >>> Budget.parse("1.5m")
+        Budget(seconds=90.0, steps=None)
+        """
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|sec|seconds?|m|min|minutes?|h|hours?|steps?)\s*", str(text))
+        if match:
+            value, unit = float(match[1]), match[2]
+            if unit.startswith("st") and value >= 1 and value == int(value):
+                return cls(steps=int(value))
+            if not unit.startswith("st") and value > 0:
+                return cls(seconds=value * {"s": 1, "m": 60, "h": 3600}[unit[0]])
+        raise InvalidParameterError("the budget cannot be read", expected="seconds, minutes, hours or steps", got=repr(text),
+                                    hint='for example "60s", "5m" or "2000steps"')
+
+
+def annotations(target: Any) -> dict[str, Any]:
+    """Resolved annotations of a class's fields or a function's parameters, constraints included."""
+    hints = typing.get_type_hints(target, include_extras=True)
+    return {k: v for k, v in hints.items() if k != "return"}
+
+
+def validate(owner: str, values: Mapping[str, Any], hints: Mapping[str, Any]) -> None:
+    """Raise :class:`InvalidParameterError` for the first value that its annotation does not admit."""
+    for name, value in values.items():
+        if name in hints and not conforms(value, hints[name]):
+            raise InvalidParameterError(f"The {name!r} parameter of {owner} is out of its domain", expected=describe(hints[name]),
+                                        got=repr(value))
+
+
+def conforms(value: Any, hint: Any) -> bool:
+    """Whether a value is admitted by an annotation."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return True
+    if origin is Annotated:
+        return conforms(value, args[0]) and all(value in c for c in args[1:] if isinstance(c, Interval))
+    if origin in (typing.Union, types.UnionType):
+        return any(conforms(value, a) for a in args)
+    if origin is Literal:
+        return any(value == a and type(value) is type(a) for a in args)
+    if origin is tuple:
+        if not isinstance(value, (tuple, list)):
+            return False
+        if len(args) == 2 and args[1] is Ellipsis:
+            return all(conforms(v, args[0]) for v in value)
+        return len(value) == len(args) and all(map(conforms, value, args))
+    if hint is None or hint is type(None):
+        return value is None
+    if hint is bool:
+        return type(value).__name__ in ("bool", "bool_", "numpy.bool")
+    if hint is int:
+        return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if hint is float:
+        return isinstance(value, numbers.Real) and not isinstance(value, bool) and value == value
+    return isinstance(value, origin or hint)
+
+
+def describe(hint: Any) -> str:
+    """An annotation in words."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return " ".join([describe(args[0]), *(str(c) for c in args[1:] if isinstance(c, Interval))])
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(describe(a) for a in args)
+    if origin is Literal:
+        return "one of " + ", ".join(repr(a) for a in args)
+    if origin is tuple:
+        return "a tuple of " + (describe(args[0]) if Ellipsis in args else ", ".join(describe(a) for a in args))
+    names = {int: "an int", float: "a number", bool: "True or False", str: "text", type(None): "None"}
+    return names.get(hint, f"a {getattr(hint, '__name__', hint)}")
+
+
+def invalid_examples(hint: Any) -> list[Any]:
+    """Values that an annotation must not admit."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        outside = [v for c in args[1:] if isinstance(c, Interval) for v in c.outside()]
+        return [int(v) if args[0] is int else float(v) for v in outside] + invalid_examples(args[0])
+    if origin in (typing.Union, types.UnionType):
+        return [v for a in args for v in invalid_examples(a) if not conforms(v, hint)]
+    if origin is Literal:
+        return ["no such choice"]
+    if origin is tuple:
+        return ["text", *([(v,) for v in invalid_examples(args[0])] if Ellipsis in args else [()])]
+    return {int: [1.5, "text"], float: ["text"], bool: ["text"], str: [1], type(None): []}.get(hint, ["text"])
+
+
+class Spec:
+    """Base of the frozen groups of settings; subclasses are frozen dataclasses whose fields carry their constraints."""
+
+    def __post_init__(self) -> None:
+        validate(type(self).__name__, {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}, annotations(type(self)))
+
+    def __call__(self, **changes: Any) -> Spec:
+        """A copy with some settings changed: ``train(lr=1e-4)``."""
+        names = [f.name for f in dataclasses.fields(self)]
+        for name in changes:
+            if name not in names:
+                raise UnknownNameError(f"setting of {type(self).__name__}", name, names)
+        return dataclasses.replace(self, **changes)
+
+    def over(self, preset: Spec) -> Spec:
+        """This spec, with each ``None`` replaced by the preset's value."""
+        return preset(**{f.name: v for f in dataclasses.fields(self) if (v := getattr(self, f.name)) is not None})
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+    def set_params(self, **params: Any) -> Spec:
+        """Specs are frozen: an estimator's ``set_params`` replaces them by a changed copy."""
+        raise AttributeError(f"{type(self).__name__} is frozen; use the estimator's set_params, or {type(self).__name__}(…)(**changes)")
+
+    def __sklearn_clone__(self) -> Spec:
+        return self
+
+
+@dataclass(frozen=True)
+class Train(Spec):
+    """How a model is trained. ``None`` means the family's preset (`ectype models NAME` shows it)."""
+
+    budget: str | None = None
+    """Training time or steps: "60s", "5m", "2000steps"."""
+    batch_size: PositiveInt | None = None
+    """Rows a step; the whole training part where that is smaller."""
+    lr: Annotated[float, Interval(0, 1, open_low=True)] | None = None
+    """Learning rate of the constant phase (Adam)."""
+    betas: tuple[Share, Share] | None = None
+    """Adam's two decay rates."""
+    weight_decay: Annotated[float, Interval(0)] | None = None
+    """Decoupled weight decay (AdamW)."""
+    clip: PositiveFloat | None = None
+    """Largest norm of a player's gradient."""
+    warmup: Annotated[int, Interval(0)] | None = None
+    """Steps over which the learning rate rises from zero."""
+    ema: Share | None = None
+    """Relative length of the average over weights: about this share of the run so far; 0 = no average."""
+    validation: Annotated[float, Interval(0, 0.5)] | None = None
+    """Share of the rows held out for the quality curve and early stopping; 0 = none."""
+    patience: Annotated[float, Interval(0, 1)] | None = None
+    """Stop when the held-out curve has not improved for this share of the run; 0 = never."""
+    device: str | None = None
+    """"auto", "cpu", "cuda", "mps"."""
+    precision: Literal["auto", "float32", "bfloat16"] | None = None
+    """Arithmetic of the networks; "auto" is bfloat16 on a GPU and float32 otherwise."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.budget is not None:
+            Budget.parse(self.budget)
+
+
+PRESET = Train(budget="60s", batch_size=128, lr=1e-3, betas=(0.9, 0.99), weight_decay=0.0, clip=5.0, warmup=50, ema=0.05,
+               validation=0.1, patience=0.5, device="auto", precision="auto")
+"""What a family starts from; each changes what it must."""
+
+
+@dataclass(frozen=True)
+class Net(Spec):
+    """A network. The role (encoder, decoder, critic, denoiser) decides its shape; empty settings are chosen by the data."""
+
+    kind: Literal["auto", "mlp", "conv"] = "auto"
+    """"auto": convolutions for images, a multilayer perceptron for tables."""
+    width: tuple[PositiveInt, ...] = ()
+    """Hidden widths of an MLP, or channels at each resolution of a convolutional network."""
+    dropout: Share = 0.0
+    """Probability that a hidden unit is silenced in training."""
+    activation: Literal["silu", "relu", "gelu", "tanh", "leaky_relu"] = "silu"
+    """Nonlinearity of the hidden layers."""

@@ -1,0 +1,1 @@
+"""Training: the objective protocol, the one loop, the average over weights, checkpoints."""

@@ -1,0 +1,304 @@
+"""The training loop: the only one, for every family.
+
+Data are on the device and batches are taken by index; nothing in a step waits for a number. What happens in step *i* depends on (seed,
+*i*) and on the weights alone, so that a resumed run equals an uninterrupted one, bit for bit on a CPU.
+
+**A budget in seconds that can be repeated in steps.** The learning rate is constant until 70 % of the time is spent; the step *s₀* at
+which this happens fixes the total *N* = ⌈10 s₀ / 7⌉, and the rate then falls linearly to zero. A budget of *N* steps has the same
+schedule (it starts to fall at ⌊7 N / 10⌋ = s₀). Evaluations happen at steps that grow geometrically, the average over weights has a
+length relative to the run, and so has the patience: no part of the schedule needs to know *N* beforehand.
+
+**When numbers stop being finite**, the loop goes back to the last evaluation, halves the rate of every player, says so, and goes on.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import rng
+from ..errors import DivergedError
+from ..spec import Budget, Train
+from .average import Average
+from .checkpoint import load_checkpoint, save_checkpoint
+from .objective import Objective, device_of
+
+STABLE = (7, 10)            # share of the steps before the learning rate falls
+MAX_HALVINGS = 6            # of the learning rate, after numbers that were not finite
+CHECKPOINT_EVERY_S = 30.0
+REPORT_EVERY_S = 0.2
+HELD_OUT_ROWS = 2000        # at most; more would cost time and change nothing
+
+Reporter = Callable[[dict[str, Any]], None]
+
+
+@dataclass
+class State:
+    """All that a step depends on and changes, apart from the weights, optimisers and averages."""
+
+    step: int = 0
+    total: int | None = None                # N, once it is known
+    elapsed_s: float = 0.0
+    lr_scale: float = 1.0
+    best: float = math.inf
+    best_step: int = 0
+    next_evaluation: int = 25
+    history: list[dict[str, float]] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What training was: its curve, what happened, and how long it took."""
+
+    history: list[dict[str, float]]
+    events: list[dict[str, Any]]
+    steps: int
+    seconds: float
+    interrupted: bool
+
+
+def train(objective: Objective, x: Tensor, c: Tensor | None, settings: Train, seed: int, *, folder: Path | None = None,
+          fingerprint: str = "", report: Reporter | None = None) -> Outcome:
+    """Train in place and leave the best averaged weights in ``objective``.
+
+    x : stored rows ``(N, *stored_shape)``;  c : stored conditions ``(N, 1)`` or None;  settings : every field set, no ``None``.
+    folder : where checkpoints go; an unfinished run found there with the same ``fingerprint`` is continued.
+    Raises :class:`DivergedError` when the numbers do not stay finite at 1/64 of the learning rate.
+    """
+    loop = Loop(objective, x, c, settings, seed, report or (lambda event: None))
+    with rng.preserved():
+        rng.reseed(seed, "prepare")
+        objective.prepare(loop.x, loop.c)
+        if folder is not None:
+            load_checkpoint(folder, fingerprint, loop)
+        interrupted = loop.run(folder, fingerprint)
+        loop.keep_best()
+        objective.eval()
+        with torch.no_grad():
+            objective.conclude(loop.x, loop.c)
+    return Outcome(loop.state.history, loop.state.events, loop.state.step, loop.state.elapsed_s, interrupted)
+
+
+class Loop:
+    """One run: weights, an optimiser for each player, the average, the state, and the steps that change them."""
+
+    def __init__(self, objective: Objective, x: Tensor, c: Tensor | None, settings: Train, seed: int, report: Reporter):
+        self.objective, self.settings, self.seed, self.report = objective, settings, seed, report
+        self.device = device_of(settings.device)
+        self.budget = Budget.parse(settings.budget)
+        objective.to(self.device).train()
+        train_rows, held_out_rows = self._split(len(x))
+        self.x, self.c = (None if v is None else v[train_rows].to(self.device) for v in (x, c))
+        self.x_held, self.c_held = (None if v is None or held_out_rows is None else v[held_out_rows].to(self.device) for v in (x, c))
+        self.batch_size = min(settings.batch_size, len(self.x))
+        self.per_epoch = max(1, len(self.x) // self.batch_size)
+        self.parameters = {k: [p for p in m.parameters() if p.requires_grad] for k, m in objective.players().items()}
+        self.optimisers = {k: torch.optim.AdamW(p, lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay, fused=True)
+                           for k, p in self.parameters.items()}
+        self.average = Average(objective, settings.ema)
+        self.state = State(total=self.budget.steps)
+        self.sums: dict[str, Tensor] = {}
+        self.best_values = [v.clone() for v in self.average.values]
+        bf16 = settings.precision == "bfloat16" or (settings.precision == "auto" and self.device.type == "cuda")
+        self.arithmetic = (lambda: torch.autocast(self.device.type, torch.bfloat16)) if bf16 else nullcontext
+        self._epoch, self._order = -1, None
+        self.snapshot = self._take_snapshot()
+
+    def _split(self, n: int) -> tuple[Tensor, Tensor | None]:
+        held = min(int(n * self.settings.validation), HELD_OUT_ROWS)
+        order = torch.randperm(n, generator=rng.generator(self.seed, "held out"))
+        return (order[held:], order[:held]) if held >= 10 else (order, None)
+
+    # -- the run ---------------------------------------------------------------------------------------------------------------
+
+    def run(self, folder: Path | None, fingerprint: str) -> bool:
+        """Step until the budget is spent, patience ends, or Ctrl-C; true if it was Ctrl-C."""
+        state, started, saved = self.state, time.perf_counter() - self.state.elapsed_s, time.perf_counter()
+        reported = 0.0
+        with _interruptible() as stop:
+            while (state.total is None or state.step < state.total) and not stop():
+                self._step()
+                now = time.perf_counter()
+                state.elapsed_s = now - started
+                if state.total is None and state.elapsed_s >= self.budget.seconds * STABLE[0] / STABLE[1]:
+                    state.total = -(-STABLE[1] * state.step // STABLE[0])
+                if state.step >= state.next_evaluation or state.step == state.total:
+                    self._evaluate()
+                    if self._out_of_patience():
+                        break
+                if now - reported > REPORT_EVERY_S:
+                    reported = now
+                    self._report()
+                if folder is not None and now - saved > CHECKPOINT_EVERY_S:
+                    save_checkpoint(folder, fingerprint, self)
+                    saved = now
+            interrupted = stop()
+        if interrupted and folder is not None:
+            save_checkpoint(folder, fingerprint, self)
+        self._report()
+        return interrupted
+
+    def _step(self) -> None:
+        state, settings = self.state, self.settings
+        rng.reseed(self.seed, "step", state.step)
+        rows = self._batch()
+        x, c = self.x[rows], None if self.c is None else self.c[rows]
+        lr = settings.lr * state.lr_scale * self._schedule(state.step)
+        for player in self.objective.turns:
+            parameters = self.parameters[player]
+            with self.arithmetic():
+                terms = self.objective.loss(x, c, player)
+            for p, g in zip(parameters, torch.autograd.grad(terms["loss"], parameters), strict=True):
+                p.grad = g
+            torch.nn.utils.clip_grad_norm_(parameters, settings.clip, foreach=True)
+            optimiser = self.optimisers[player]
+            optimiser.param_groups[0]["lr"] = lr
+            optimiser.step()
+            for name, value in terms.items():
+                key = name if len(self.parameters) == 1 else f"{player}.{name}"
+                self.sums[key] = self.sums[key] + value.detach() if key in self.sums else value.detach()
+        state.step += 1
+        self.average.update(state.step)
+
+    def _batch(self) -> Tensor:
+        epoch, i = divmod(self.state.step, self.per_epoch)
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._order = torch.randperm(len(self.x), generator=rng.generator(self.seed, "epoch", epoch)).to(self.device)
+        return self._order[i * self.batch_size : (i + 1) * self.batch_size]
+
+    def _schedule(self, step: int) -> float:
+        rise = min(1.0, (step + 1) / max(1, self.settings.warmup))
+        if self.state.total is None:
+            return rise
+        falls_at = STABLE[0] * self.state.total // STABLE[1]
+        return rise * min(1.0, (self.state.total - step) / max(1, self.state.total - falls_at))
+
+    # -- evaluation ------------------------------------------------------------------------------------------------------------
+
+    def _evaluate(self) -> None:
+        state = self.state
+        steps = state.step - (state.history[-1]["step"] if state.history else 0)
+        record = {"step": state.step, "elapsed_s": round(state.elapsed_s, 3)}
+        record |= {name: float(value) / steps for name, value in self.sums.items()}
+        culprit = self._not_finite(record)
+        if culprit:
+            self._rewind(culprit)
+            return
+        held_out = self._held_out()
+        if held_out is not None:
+            record["held_out"] = held_out
+        if held_out is None or held_out <= state.best:
+            state.best, state.best_step = (math.inf if held_out is None else held_out), state.step
+            self.best_values = [v.clone() for v in self.average.values]
+        self.sums = {}
+        state.history.append(record)
+        state.next_evaluation = state.step + max(25, state.step // 10)
+        self.snapshot = self._take_snapshot()
+
+    @torch.no_grad()
+    def _held_out(self) -> float | None:
+        if self.x_held is None:
+            return None
+        self.average.swap()
+        self.objective.eval()
+        rng.reseed(self.seed, "held out")       # the same noise every time, so that the curve shows the weights alone
+        with self.arithmetic():
+            value = float(self.objective.held_out(self.x_held, self.c_held))
+        self.objective.train()
+        self.average.swap()
+        return value if math.isfinite(value) else math.inf
+
+    def _out_of_patience(self) -> bool:
+        state = self.state
+        waited = state.step - state.best_step
+        if not self.settings.patience or self.x_held is None or state.step < 200 or waited <= self.settings.patience * state.step:
+            return False
+        state.events.append({"step": state.step, "event": "stopped early", "best_step": state.best_step})
+        return True
+
+    def keep_best(self) -> None:
+        """Put the best averaged weights into the objective; the last ones where nothing was held out or evaluated."""
+        evaluated = self.x_held is not None and self.state.history
+        for p, v in zip(self.average.weights, self.best_values if evaluated else self.average.values, strict=True):
+            p.data.copy_(v)
+
+    # -- when numbers are not finite ---------------------------------------------------------------------------------------------
+
+    def _not_finite(self, record: dict[str, float]) -> str | None:
+        terms = [name for name, value in record.items() if not math.isfinite(value)]
+        for player, parameters in self.parameters.items():
+            if not all(bool(torch.isfinite(p).all()) for p in parameters) or (terms and len(self.parameters) == 1):
+                layers = [n for n, p in self.objective.players()[player].named_parameters() if not torch.isfinite(p).all()]
+                return f"{player}: " + ", ".join([*(f"term {t}" for t in terms[:3]), *(f"weights of {n}" for n in layers[:3])])
+        return f"term {terms[0]}" if terms else None
+
+    def _rewind(self, culprit: str) -> None:
+        at = self.state.step
+        self._restore_snapshot()
+        self.state.lr_scale /= 2
+        self.sums = {}
+        self.state.next_evaluation = min(self.state.next_evaluation, self.state.step + 25)
+        event = {"step": at, "event": "not finite", "where": culprit, "back_to": self.state.step, "lr_scale": self.state.lr_scale}
+        self.state.events.append(event)
+        self.report(event)
+        if self.state.lr_scale < 0.5**MAX_HALVINGS:
+            raise DivergedError(f"training does not stay finite ({culprit}), even at 1/{2**MAX_HALVINGS} of the learning rate",
+                                hint="look for extreme values in the data (ectype data FILE), or set a lower lr")
+        self.snapshot = self._take_snapshot()
+
+    def _take_snapshot(self) -> dict[str, Any]:
+        return {"weights": [p.detach().clone() for p in self.average.weights], "average": [v.clone() for v in self.average.values],
+                "optimisers": {k: copy.deepcopy(o.state_dict()) for k, o in self.optimisers.items()}, "state": copy.deepcopy(self.state)}
+
+    def _restore_snapshot(self) -> None:
+        s = self.snapshot
+        for p, w in zip(self.average.weights, s["weights"], strict=True):
+            p.data.copy_(w)
+        for v, w in zip(self.average.values, s["average"], strict=True):
+            v.copy_(w)
+        for k, o in self.optimisers.items():
+            o.load_state_dict(copy.deepcopy(s["optimisers"][k]))
+        elapsed, events = self.state.elapsed_s, self.state.events
+        self.state.__dict__.update(copy.deepcopy(s["state"]).__dict__)
+        self.state.elapsed_s, self.state.events = elapsed, events
+
+    def _report(self) -> None:
+        state = self.state
+        done = state.step / state.total if state.total and self.budget.steps else state.elapsed_s / (self.budget.seconds or math.inf)
+        if self.budget.seconds and state.total:
+            done = max(STABLE[0] / STABLE[1], state.step / state.total)
+        held_out = state.history[-1].get("held_out") if state.history else None
+        self.report({"step": state.step, "fraction": min(1.0, done), "elapsed_s": state.elapsed_s, "held_out": held_out})
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C into a flag, so that a step is never cut in two; the second one interrupts at once."""
+    pressed: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+
+    def press(signum, frame) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(signum)
+
+    previous = signal.signal(signal.SIGINT, press)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, previous)

@@ -1,0 +1,75 @@
+"""What a family gives to the training loop: losses by player, a held-out criterion, and a way to sample.
+
+A *player* is a part with its own optimiser. Most families have one (``model``); a GAN has two that move in turns. The loop knows
+nothing else about a family, and a family knows nothing about optimisers, averages over weights, budgets or files.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..data.schema import Schema
+from ..prob.relax import Relaxation
+
+if TYPE_CHECKING:
+    from ..rng import Rows
+
+
+class Objective(nn.Module):
+    """Base of every family's mathematics; abstract in :meth:`loss` and :meth:`sample`.
+
+    ``x`` is a stored batch ``(B, *stored_shape)``, ``c`` a stored batch of the condition ``(B, 1)`` or ``None``. Inside :meth:`loss`
+    plain ``torch.randn`` is right: the loop seeds torch's generator from (seed, step). In the other methods, which run outside of the
+    loop too, all randomness comes from a :class:`~ectype.rng.Rows`, so that a row does not depend on its batch.
+    """
+
+    turns: ClassVar[tuple[str, ...]] = ("model",)
+
+    def __init__(self, schema: Schema, condition: Schema | None = None):
+        super().__init__()
+        self.features = Relaxation(schema)
+        self.condition = Relaxation(condition) if condition is not None else None
+        self.n_cond = self.condition.shape[0] if self.condition is not None else 0
+
+    def embed_condition(self, c: Tensor | None) -> Tensor | None:
+        """The condition as features ``(B, n_cond)``."""
+        return None if self.condition is None else self.condition.embed(c)
+
+    def players(self) -> dict[str, nn.Module]:
+        """The optimised parts by name; the keys are those of ``turns``."""
+        return {"model": self}
+
+    def prepare(self, x: Tensor, c: Tensor | None) -> None:
+        """Once before training, with the training rows: fill buffers that depend on the data."""
+
+    def loss(self, x: Tensor, c: Tensor | None, player: str) -> dict[str, Tensor]:
+        """Named scalar terms in nats per row, averaged over the batch; the one called ``loss`` is minimised by the player."""
+        raise NotImplementedError
+
+    def held_out(self, x: Tensor, c: Tensor | None) -> Tensor:
+        """A scalar on held-out rows, lower is better: the curve that early stopping watches. The loss, unless a family knows better."""
+        return self.loss(x, c, self.turns[-1])["loss"]
+
+    def conclude(self, x: Tensor, c: Tensor | None) -> None:
+        """Once after training, with the training rows: fit what is not trained by gradients."""
+
+    def sample(self, noise: Rows, c: Tensor | None) -> Tensor:
+        """``noise.n`` stored rows."""
+        raise NotImplementedError
+
+
+def n_parameters(objective: nn.Module) -> int:
+    """Number of trained numbers."""
+    return sum(p.numel() for p in objective.parameters() if p.requires_grad)
+
+
+def device_of(settings_device: str) -> torch.device:
+    """``"auto"`` is the first accelerator that works, else the CPU."""
+    if settings_device != "auto":
+        return torch.device(settings_device)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
