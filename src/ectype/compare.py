@@ -24,7 +24,8 @@ the fit it interrupts.
 **What the figures mean.** The spread over seeds comes from initialisation, batches, sampling and the classifier's folds; the split is
 the same for all. Memory is the largest resident memory of the whole process while the family was fitted and sampled, the libraries
 and the data included: what the machine must have, not what the family adds. Sampling speed is the median of several calls on warm
-networks; of a sampler so slow that warming up does not matter, the one call whose samples are measured.
+networks; of a sampler so slow that warming up does not matter, the one call whose samples are measured. A sampler that needs longer
+than the training of its family took is drawn for the first seeds only; how many there are stands beside its figures.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ BUDGET = "10s"
 MAX_ROWS = 2000             # of the test part, which is what samples are measured against
 MIN_ROWS, FEW_ROWS = 4, 200    # with fewer than MIN_ROWS nothing can be measured; with fewer than FEW_ROWS chance plays a part
 WARM_CALLS, SLOW_S = 5, 1.0     # sampling is timed again unless the first call took longer than this
+LONG_S = 60.0               # a sampler gets as much time as the training over all seeds, and at least this
+MAX_VALUES = 1_000_000      # pixels in the test part: larger images are measured on fewer rows, but on at least FEW_ROWS
 
 CLOSED = 0.5                # quality: share of the gap that must be closed
 COPYING = 0.75              # quality: memorisation from here on is closer to a copy (1) than to unseen data (0.5)
@@ -200,7 +203,8 @@ class _Parts:
 
     @classmethod
     def of(cls, dataset: Dataset, seed: int, kinds: Mapping[str, str] | None) -> _Parts:
-        index = split(dataset, seed=seed, cap=MAX_ROWS)
+        values = int(np.prod(dataset.X.shape[1:])) if dataset.is_image else 1
+        index = split(dataset, seed=seed, cap=min(MAX_ROWS, max(FEW_ROWS, MAX_VALUES // values)))
         X_train = _take(dataset.X, index.train)
         schema = Schema.fit(X_train, kinds=kinds)
         # a category that the training part has never seen can be neither encoded nor generated: such rows are left out
@@ -229,7 +233,6 @@ def _take(X: Any, index: np.ndarray) -> Any:
 def _run_family(book: _Book, name: str, train: Train, seed: int, tell: Callable[[dict[str, Any]], None]) -> None:
     """Fit one family with one seed, and fill its row and the rows of its other samplers."""
     parts, cls = book.parts, book.families[name]
-    base = book.models[name]
     try:
         gc.collect()
         with PeakMemory() as memory:
@@ -238,22 +241,25 @@ def _run_family(book: _Book, name: str, train: Train, seed: int, tell: Callable[
             model = cls(train=train, random_state=seed)
             model.fit(parts.X_train, kinds=parts.kinds, progress=lambda event: tell({**event, "stage": "fit"}))
             fit_s = time.perf_counter() - start
-        fitted = {"fit_s": fit_s, "parameters": float(model.n_parameters_)}
+        book.curve(name, seed, model.history_)
         for row_name in book.samplers(name):
             row = book.models[row_name]
+            if not row.affords(max(LONG_S, fit_s * len(book.seeds))):
+                continue
             tell({"stage": "sample"})
             with PeakMemory() as sampling:
                 X, rows_per_s = _timed_sample(model, len(parts.test), seed, row.options)
+            row.sampling_s.append(len(parts.test) / rows_per_s)
             tell({"stage": "measure"})
-            book.measure(row, seed, parts.schema.encode(X), {
-                **fitted, "rows_per_s": rows_per_s, "nfe": float(model.evaluations(**row.options)),
-                "peak_memory_mib": max(memory.mib, sampling.mib)}, steps=int(model.n_steps_))
-        book.curve(name, seed, model.history_)
+            book.measure(row, seed, parts.schema.encode(X))
+            row.enter(seed, rows_per_s=rows_per_s, nfe=model.evaluations(**row.options), fit_s=fit_s, parameters=model.n_parameters_,
+                      peak_memory_mib=max(memory.mib, sampling.mib))
+            row.steps[seed] = int(model.n_steps_)
         if {"exact", "bound"} & set(cls.capabilities):
             nats = float(np.mean(model.log_likelihood(parts.X_test)))
-            base.values.setdefault("log_likelihood", {})[seed] = nats
+            book.models[name].enter(seed, log_likelihood=nats)
             if parts.schema.is_image:
-                base.values.setdefault("bits_per_dim", {})[seed] = -nats / (parts.schema.n_dims * math.log(2))
+                book.models[name].enter(seed, bits_per_dim=-nats / (parts.schema.n_dims * math.log(2)))
         if seed == book.seeds[0]:
             model.save(book.directory / "models" / name)
     except Exception as error:      # whatever goes wrong in one family must not take the others with it; the error is shown in its row
@@ -325,12 +331,21 @@ class _Row:
     options: dict[str, Any] = field(default_factory=dict)
     values: dict[str, dict[int, float]] = field(default_factory=dict)       # metric → seed → value
     steps: dict[int, int] = field(default_factory=dict)
+    sampling_s: list[float] = field(default_factory=list)
     worst: list[dict[str, Any]] | None = None
     error: str | None = None
 
     @property
     def seeds(self) -> list[int]:
         return sorted(set().union(*self.values.values())) if self.values else []
+
+    def enter(self, seed: int, **figures: float) -> None:
+        for metric, value in figures.items():
+            self.values.setdefault(metric, {})[seed] = float(value)
+
+    def affords(self, allowance_s: float) -> bool:
+        """Whether one more sampling keeps within the allowance; the first one always does."""
+        return not self.sampling_s or sum(self.sampling_s) + max(self.sampling_s) <= allowance_s
 
 
 class _Book:
@@ -360,14 +375,10 @@ class _Book:
         """The rows that one fitted model of the family fills."""
         return [name for name, row in self.models.items() if row.family == family]
 
-    def measure(self, row: _Row, seed: int, stored: np.ndarray, costs: Mapping[str, float] | None = None, *, steps: int | None = None) -> None:
+    def measure(self, row: _Row, seed: int, stored: np.ndarray) -> None:
         """Measure samples against the test part and enter the figures; the samples of the first seed are kept for the report."""
-        figures = {**self.parts.evaluator.evaluate(stored, seed), **(costs or {})}
-        for metric, value in figures.items():
-            row.values.setdefault(metric, {})[seed] = value
-        if steps is not None:
-            row.steps[seed] = steps
-        if seed == self.seeds[0]:
+        row.enter(seed, **self.parts.evaluator.evaluate(stored, seed))
+        if row.worst is None:
             self._save_rows(next(n for n, r in {**self.models, **self.dummies}.items() if r is row), stored)
             row.worst = [{"column": c.name, "distance": c.distance} for c in worst_columns(self.parts.test, stored, self.parts.schema)]
 

@@ -31,6 +31,7 @@ from .data.schema import Schema
 from .errors import CapabilityError, DataError, InvalidParameterError, SavedModelError, SchemaMismatchError
 from .spec import PRESET, Net, Spec, Train, annotations, validate
 from .train.checkpoint import remove_checkpoint
+from .train.device import threads_for
 from .train.loop import Reporter, train
 from .train.objective import Objective, n_parameters
 
@@ -150,10 +151,11 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         seed = random_state if isinstance(random_state, int) else int(check_random_state(random_state).randint(2**31))
         batch_size = -(-batch_size // rng.Rows.BLOCK) * rng.Rows.BLOCK
         parts = []
-        for start in range(0, n, batch_size):
-            rows = rng.Rows(seed, start, min(batch_size, n - start), self._device)
-            rows_c = None if c is None else c[start : start + rows.n]
-            parts.append(self.objective_.sample(rows, rows_c, **options).cpu())
+        with threads_for(self.objective_):
+            for start in range(0, n, batch_size):
+                rows = rng.Rows(seed, start, min(batch_size, n - start), self._device)
+                rows_c = None if c is None else c[start : start + rows.n]
+                parts.append(self.objective_.sample(rows, rows_c, **options).cpu())
         return self.schema_.decode(torch.cat(parts).numpy())
 
     def _encode_condition(self, condition: Any, n: int) -> torch.Tensor | None:
@@ -190,7 +192,7 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         if codes.ndim != 2 or codes.shape[1] != self._n_features_out:
             raise SchemaMismatchError("codes of another width", expected=f"(N, {self._n_features_out})", got=tuple(codes.shape))
         c = self._encode_condition(condition, len(codes))
-        with torch.no_grad():
+        with torch.no_grad(), threads_for(self.objective_):
             parts = [self.objective_.decode(codes[s], None if c is None else c[s]).cpu() for s in _slices(len(codes))]
         return self.schema_.decode(torch.cat(parts).numpy())
 
@@ -238,7 +240,9 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         if not len(x):
             raise DataError("Found array with 0 sample(s) while a minimum of 1 is required.")
         c = self._encode_condition(condition, len(x))
-        return torch.cat([function(x[s].to(self._device), None if c is None else c[s]).cpu() for s in _slices(len(x))]).numpy()
+        with threads_for(self.objective_):
+            parts = [function(x[s].to(self._device), None if c is None else c[s]).cpu() for s in _slices(len(x))]
+        return torch.cat(parts).numpy()
 
     @property
     def _device(self) -> torch.device:
@@ -346,7 +350,7 @@ def load(path: str | os.PathLike) -> GenerativeModel:
         model.objective_.load_state_dict(load_file(folder / "model.safetensors"))
     except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise SavedModelError(f"{folder} is damaged ({type(error).__name__}: {error})", hint="restore it from a copy, or fit again") from error
-    model.objective_.eval()
+    model.objective_.to(memory_format=torch.channels_last).eval()
     return model
 
 

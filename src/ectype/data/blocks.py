@@ -14,6 +14,7 @@ Block       kinds                       stored as               missing values
 
 from __future__ import annotations
 
+from bisect import bisect
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -34,12 +35,13 @@ class Number:
 
     * affine, ``z = (v − center) / scale``, for a well-behaved column;
     * through the empirical distribution function, ``z = Φ⁻¹(F(v))``, piecewise linear between ``knots`` (values) and ``knots_z``
-      (normal quantiles), for heavy tails and for values that take a large share of the rows;
-    * the same for a column of few distinct ``levels`` (counts, ratings, ages): each level owns the cell between two knots, whose
-      width in ``z`` is its share of the rows, and decoding returns levels only.
+      (normal quantiles), for heavy tails and for values that take a large share of the rows, the ``spikes`` (the zeros of an amount):
+      a spike owns the cell of ``z`` that holds its share of the rows, and all of the cell is decoded to it;
+    * the same for a column of few distinct ``levels`` (counts, ratings, ages), where every value owns a cell.
 
     ``low`` and ``high`` are the bounds seen in training; values decoded beyond them are reflected back inside, which piles nothing
     up at the bound. ``step > 0`` says that the training values lie on the grid ``offset + step · k`` (1 for integers, 0.01 for prices).
+    A slot is float32: values closer than about 10⁻⁷ standard deviations are not told apart.
     """
 
     name: str
@@ -55,13 +57,19 @@ class Number:
     knots: tuple[float, ...] = ()
     knots_z: tuple[float, ...] = ()
     levels: tuple[float, ...] = ()
+    spikes: tuple[float, ...] = ()
 
     type: ClassVar[str] = "number"
 
     @property
     def discrete(self) -> bool:
-        """Whether a likelihood is a probability (mass of a cell) rather than a density."""
-        return bool(self.levels) or (self.step > 0 and self.step / self.scale >= FINE_GRID)
+        """Whether the likelihood of every value is a probability (the mass of a cell), and of none a density."""
+        return bool(self.levels) or (self.half_cell > 0)
+
+    @property
+    def half_cell(self) -> float:
+        """Half of the distance in ``z`` between neighbours on the grid of an affine map; 0 where there is none, or one too fine to matter."""
+        return self.step / self.scale / 2 if not self.knots and self.step / self.scale >= FINE_GRID else 0.0
 
     def forward(self, v: np.ndarray) -> np.ndarray:
         """``T(v)``: column values (float64) to normalised values; NaN stays NaN."""
@@ -75,21 +83,40 @@ class Number:
             return z * self.scale + self.center
         return _piecewise(z, np.asarray(self.knots_z), np.asarray(self.knots))
 
-    def log_derivative(self, v: np.ndarray) -> np.ndarray:
-        """``log dT/dv`` at column values ``v``: turns a log-density of ``z`` into one of ``v`` by addition."""
-        if not self.knots:
-            return np.full(np.shape(v), -np.log(self.scale))
+    def log_derivative(self, z: np.ndarray) -> np.ndarray:
+        """``log dT/dv`` at normalised values ``z``: turns a log-density of ``z`` into one of ``v`` by addition; 0 where ``z`` has a mass."""
+        z = np.asarray(z, np.float64)
+        if self.discrete or not self.knots:
+            return np.full(z.shape, 0.0 if self.discrete else -np.log(self.scale))
         k, kz = np.asarray(self.knots), np.asarray(self.knots_z)
-        i = np.clip(np.searchsorted(k, v, side="right") - 1, 0, len(k) - 2)
-        return np.log((kz[i + 1] - kz[i]) / (k[i + 1] - k[i]))
+        i = np.clip(np.searchsorted(kz, z, side="right") - 1, 0, len(k) - 2)
+        return np.where(self._atom(z) >= 0, 0.0, np.log((kz[i + 1] - kz[i]) / (k[i + 1] - k[i])))
 
-    def level_edges(self) -> np.ndarray:
-        """Bounds in ``z`` between neighbouring levels, ``(len(levels) − 1,)``."""
-        return np.asarray(self.knots_z[1:-1])
+    def cells(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper bounds in ``z`` of the cells of the levels, or of the spikes; those at the ends of the range are unbounded."""
+        if self.levels:
+            edges = np.asarray(self.knots_z[1:-1])
+            return np.concatenate([[-np.inf], edges]), np.concatenate([edges, [np.inf]])
+        at = np.searchsorted(self.knots, self.spikes)           # a spike lies between the knots that bound its cell
+        kz = np.asarray(self.knots_z or (0.0,))
+        low, high = kz[at - 1].copy(), kz[at].copy() if len(at) else kz[:0]
+        if self.spikes and self.spikes[0] == self.low:
+            low[0] = -np.inf
+        if self.spikes and self.spikes[-1] == self.high:
+            high[-1] = np.inf
+        return low, high
 
     def level_centers(self) -> np.ndarray:
         """``T`` of each level, ``(len(levels),)``."""
         return self.forward(np.asarray(self.levels))
+
+    def _atom(self, z: np.ndarray) -> np.ndarray:
+        """Index of the level or spike in whose cell ``z`` lies, −1 where in none."""
+        low, high = self.cells()
+        if not len(low):
+            return np.full(np.shape(z), -1)
+        i = np.searchsorted(low, z, side="right") - 1
+        return np.where((i >= 0) & (z < high[i]), i, -1)
 
     def encode(self, values: pd.Series) -> np.ndarray:
         v = to_float(values, self.kind)
@@ -105,26 +132,36 @@ class Number:
         z = np.asarray(stored, np.float64)
         absent = np.isnan(z)
         z = np.where(absent, 0.0, z)
+        atom = self._atom(z)
         if self.levels:
-            v = np.asarray(self.levels)[np.searchsorted(self.level_edges(), z, side="right")]
+            v = np.asarray(self.levels)[atom]
         else:
-            v = self.inverse(z)
-            v = np.where(v > self.high, 2 * self.high - v, v)
-            v = np.clip(np.where(v < self.low, 2 * self.low - v, v), self.low, self.high)
+            v = _reflected(self.inverse(z), self.low, self.high)
             if self.step:
                 v = np.clip(self.offset + np.round((v - self.offset) / self.step) * self.step, self.low, self.high)
-        if self.step and self.kind != "datetime":
-            v = np.round(v, max(0, round(-np.log10(self.step))) if self.step < 1 else 6)
+                v = v if self.kind == "datetime" else np.round(v, max(0, round(-np.log10(self.step))))
+            if self.spikes:
+                v = np.where(atom >= 0, np.asarray(self.spikes)[atom], v)
         return from_float(v, absent, self)
 
 
 FINE_GRID = 1e-3    # a grid finer than this share of the standard deviation is treated as continuous
+CLOSEST = 1e-4      # of two knots in z
 
 
 def _piecewise(x: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The increasing map through the points (a, b), linear between them and beyond the ends."""
     i = np.clip(np.searchsorted(a, x, side="right") - 1, 0, len(a) - 2)
     return b[i] + (x - a[i]) * (b[i + 1] - b[i]) / (a[i + 1] - a[i])
+
+
+def _reflected(v: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Values beyond the bounds mirrored at them, as often as it takes."""
+    width = high - low
+    if not width:
+        return np.full_like(v, low)
+    mirrored = high - np.abs(np.mod(v - low, 2 * width) - width)
+    return np.where((v < low) | (v > high), np.clip(mirrored, low, high), v)
 
 
 def fit_number(name: str, kind: str, values: pd.Series) -> Number:
@@ -137,18 +174,19 @@ def fit_number(name: str, kind: str, values: pd.Series) -> Number:
     v = v[~np.isnan(v)]
     center, scale = float(v.mean()), float(v.std())
     common = dict(name=name, kind=kind, dtype=str(values.dtype), low=float(v.min()), high=float(v.max()), missing=missing)
-    if v.min() == v.max() or scale <= 1e-12 * max(1.0, abs(center)):
+    if v.min() == v.max() or scale <= 1e-12 * abs(center):
         return Number(center=float(v[0]), scale=1.0, step=1.0, offset=float(v[0]), **common)
-    step, offset = _grid(v, kind)
+    step, offset = _grid(v, kind, single=str(values.dtype).lower() in ("float32", "float16"))
     common |= dict(center=center, scale=scale, step=step, offset=offset)
     distinct, counts = np.unique(v, return_counts=True)
-    if step and len(distinct) <= 256 and len(v) >= 10 * len(distinct):
-        edges = np.concatenate([[distinct[0] - step / 2], (distinct[1:] + distinct[:-1]) / 2, [distinct[-1] + step / 2]])
+    if len(distinct) <= 256 and len(v) >= 10 * len(distinct):
+        middle, gap = (distinct[1:] + distinct[:-1]) / 2, np.diff(distinct) / 2
+        edges = np.concatenate([[distinct[0] - gap[0]], middle, [distinct[-1] + gap[-1]]])
         return Number(levels=tuple(distinct.tolist()), knots=tuple(edges.tolist()), knots_z=_quantiles_at(np.cumsum(counts), len(v)),
                       **common)
     heavy = np.abs((v - center) / scale).max() > 6 or counts.max() > max(0.1 * len(v), 5) or abs(_skewness(v)) > 2
     if heavy and len(distinct) >= 10:
-        return Number(**_empirical_map(v, distinct, counts, step or 1e-6 * (v.max() - v.min())), **common)
+        return Number(**_empirical_map(distinct, counts, step), **common)
     return Number(**common)
 
 
@@ -157,15 +195,16 @@ def _skewness(v: np.ndarray) -> float:
     return float((d**3).mean() / (d**2).mean() ** 1.5)
 
 
-def _grid(v: np.ndarray, kind: str) -> tuple[float, float]:
-    """Step and offset of the coarsest usual grid that holds every value; step 0 where there is none."""
+def _grid(v: np.ndarray, kind: str, single: bool) -> tuple[float, float]:
+    """Step and offset of the coarsest usual grid that holds every value up to rounding; step 0 where there is none."""
     if kind == "datetime":
         for step in (86400.0, 3600.0, 60.0, 1.0):
             if np.all(np.mod(v - v[0], step) == 0):
                 return step, float(v[0])
         return 0.0, 0.0
+    rounding = 4 * np.finfo(np.float32 if single else np.float64).eps * np.abs(v)
     for decimals in range(0, 5):
-        if np.allclose(np.round(v, decimals), v, rtol=0, atol=1e-9 * max(1.0, float(np.abs(v).max()))):
+        if (np.abs(np.round(v, decimals) - v) <= rounding).all():
             return 10.0**-decimals, 0.0
     return 0.0, 0.0
 
@@ -178,25 +217,29 @@ def _quantiles_at(cumulative: np.ndarray, n: int) -> tuple[float, ...]:
     return tuple(z.tolist())
 
 
-def _empirical_map(v: np.ndarray, distinct: np.ndarray, counts: np.ndarray, width: float) -> dict[str, tuple[float, ...]]:
-    """Knots of ``Φ⁻¹(F(v))``: about 64 quantiles, and around each frequent value a cell of the given width that holds its share."""
-    n, below = len(v), np.concatenate([[0], np.cumsum(counts)])
+def _empirical_map(distinct: np.ndarray, counts: np.ndarray, step: float) -> dict[str, tuple[float, ...]]:
+    """Knots of ``Φ⁻¹(F(v))``: around each spike a narrow cell that holds its share of the rows, and about 64 quantiles between."""
+    n, below = int(counts.sum()), np.concatenate([[0], np.cumsum(counts)])
     spikes = np.flatnonzero(counts >= max(0.02 * n, 5))
-    points = {float(distinct[0]): 0.5 / n, float(distinct[-1]): 1 - 0.5 / n}
-    for i in np.searchsorted(below, np.linspace(0, n, 65)[1:-1], side="right") - 1:
-        if counts[i] < max(0.02 * n, 5):
-            points[float(distinct[i])] = (below[i] + counts[i] / 2) / n
+    gap = np.concatenate([[np.inf], np.diff(distinct), [np.inf]])
+    nearest = min((min(gap[i], gap[i + 1]) for i in spikes), default=np.inf)
+    half = (step or max(min(1e-6 * (distinct[-1] - distinct[0]), nearest), 1e-14 * np.abs(distinct).max())) / 2
+    knots, z = [], []
     for i in spikes:
-        points.pop(float(distinct[i]), None)
-        points[float(distinct[i] - width / 2)] = max(below[i], 0.5) / n
-        points[float(distinct[i] + width / 2)] = min(below[i + 1], n - 0.5) / n
-    knots, shares = map(np.asarray, zip(*sorted(points.items()), strict=True))
-    z = ndtri(shares)
-    keep = [0]
-    for i in range(1, len(z)):
-        if z[i] > z[keep[-1]] + 1e-4 and knots[i] > knots[keep[-1]]:
-            keep.append(i)
-    return {"knots": tuple(knots[keep].tolist()), "knots_z": tuple(z[keep].tolist())}
+        for v, rows in ((distinct[i] - half, below[i]), (distinct[i] + half, below[i + 1])):
+            if not knots or v > knots[-1] + half / 2:           # neighbours on a grid share an edge
+                knots.append(v)
+                z.append(max(ndtri(np.clip(rows, 0.5, n - 0.5) / n), z[-1] + CLOSEST if z else -np.inf))
+    between = np.searchsorted(below, np.linspace(0, n, 65)[1:-1], side="right") - 1
+    shares = (below[:-1] + counts / 2) / n
+    shares[0], shares[-1] = 0.5 / n, 1 - 0.5 / n
+    for i in (0, len(distinct) - 1, *between):
+        k, at = bisect(knots, distinct[i]), ndtri(shares[i])
+        above = k == len(knots) or (distinct[i] < knots[k] and at < z[k] - CLOSEST)
+        if i not in spikes and above and (k == 0 or (distinct[i] > knots[k - 1] and at > z[k - 1] + CLOSEST)):
+            knots.insert(k, distinct[i])
+            z.insert(k, at)
+    return {"knots": tuple(map(float, knots)), "knots_z": tuple(map(float, z)), "spikes": tuple(distinct[spikes].tolist())}
 
 
 def to_float(values: pd.Series, kind: str) -> np.ndarray:

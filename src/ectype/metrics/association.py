@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..data.schema import Schema
+from .spaces import unit
 from .wasserstein import wasserstein_1d
 
 MAX_LEVELS = 32         # the rarest categories beyond these count as one
@@ -110,8 +111,7 @@ def _number_distance(x: np.ndarray, y: np.ndarray) -> float:
     x, y = x[~np.isnan(x)].astype(np.float64), y[~np.isnan(y)].astype(np.float64)
     if not len(x) or not len(y):
         return blanks
-    sd = x.std()
-    return float(wasserstein_1d(x[:, None], y[:, None])[0] / (sd if sd > 1e-6 else 1.0)) + blanks
+    return float(wasserstein_1d(x[:, None], y[:, None])[0]) / unit(x.std()) + blanks
 
 
 def _category_distance(x: np.ndarray, y: np.ndarray) -> float:

@@ -17,6 +17,7 @@ from ..rng import numpy_generator, seed_of
 
 TREE_CATEGORIES = 255       # what the histograms of boosted trees can hold; columns with more are split by frequency rank
 TREE_PIXELS = 256
+CNN_STEPS, CNN_EPOCHS = 80, 4       # whichever is longer
 
 
 def c2st(real: np.ndarray, generated: np.ndarray, schema: Schema, seed: int = 0) -> float:
@@ -58,6 +59,8 @@ def auroc(scores: np.ndarray, positive: np.ndarray) -> float:
 def _tree_logits(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, categorical: list[bool] | None, seed: int) -> np.ndarray:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
+    blank = np.isnan(x).all(0)          # nothing to bin: such a column says nothing
+    x, x_test = np.where(blank, 0, x), np.where(blank, 0, x_test)
     trees = HistGradientBoostingClassifier(max_iter=60, max_leaf_nodes=15, min_samples_leaf=min(20, max(1, len(x) // 20)),
                                            early_stopping=False, categorical_features=categorical, random_state=seed)
     return trees.fit(x, y).decision_function(x_test)
@@ -66,5 +69,5 @@ def _tree_logits(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, categorical: 
 def _cnn_logits(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, *path: object) -> np.ndarray:
     from .convnet import BATCH, in_batches, train_classifier
 
-    logits = in_batches(train_classifier(x, y, max(80, 4 * len(x) // BATCH), *path), x_test)
+    logits = in_batches(train_classifier(x, y, max(CNN_STEPS, CNN_EPOCHS * len(x) // BATCH), *path), x_test)
     return logits[:, 1] - logits[:, 0]

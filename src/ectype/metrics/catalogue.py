@@ -19,8 +19,11 @@ class Metric:
     reference: str
 
     def gap(self, value: float) -> float:
-        """Distance from the ideal, lower is better for every metric; below ½ is chance where ½ is ideal, and counts as ½."""
-        return {"lower": value, "higher": -value, "half": max(value - 0.5, 0.0)}[self.better]
+        """Distance from the ideal, 0 at best and lower better for every metric.
+
+        What is beyond the ideal counts as ideal: below ½ where ½ is, which is chance, and above 1 for shares and densities.
+        """
+        return {"lower": value, "higher": max(1.0 - value, 0.0), "half": max(value - 0.5, 0.0)}[self.better]
 
 
 METRICS = {m.name: m for m in (
@@ -42,11 +45,11 @@ METRICS = {m.name: m for m in (
            "Bonneel et al. 2015"),
     Metric("precision", "Precision", "higher", "share",
            "Share of generated rows that lie where real rows lie.",
-           "One outlier among the real rows makes a large ball in which anything counts; a model of one mode scores 1.",
+           "A real outlier makes a large ball in which anything counts; blurred rows, near the middle of a mode, and a single mode pass.",
            "Kynkäänniemi et al. 2019"),
     Metric("density", "Density", "higher", "ratio, about 1 for real rows",
            "How many real neighbourhoods a generated row falls into, relative to what real rows would.",
-           "It exceeds 1 for a model that keeps to the middle of the modes.",
+           "It exceeds 1 for a model that keeps to the middle of the modes or blurs, which is no merit.",
            "Naeem et al. 2020"),
     Metric("recall", "Recall", "higher", "share",
            "Share of real rows that lie where generated rows lie.",

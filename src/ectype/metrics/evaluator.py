@@ -16,7 +16,7 @@ from .association import correlation_difference
 from .c2st import c2st
 from .frechet import Gaussian, fit_gaussian, frechet_distance
 from .neighbours import duplicates, fidelity_and_coverage, memorisation, squared_radii
-from .spaces import Columns, FourierFeatures, Map, Pixels, PrincipalComponents
+from .spaces import Columns, FourierFeatures, Joined, Map, Pixels, PrincipalComponents, unit
 from .stored import check_stored, subsample
 from .threads import one_thread
 from .wasserstein import random_directions, sliced_wasserstein
@@ -76,19 +76,22 @@ class Evaluator:
         return self._measure(holdout, self.test, self.seed)
 
     def _fit_spaces(self, labels: np.ndarray | None) -> None:
-        """``position`` for distances between rows, ``pca`` and ``features`` for Fréchet distances.
+        """``pca`` and ``features`` for Fréchet distances, ``position`` for the sliced distance, ``manifold`` for neighbourhoods.
 
-        Neighbourhoods are taken among rows as they are, not among features of a network: those put images of pure noise among the
-        real ones, with a precision of 0.8 to 0.9.
+        The neighbourhoods of images are those of pixels and network features together. Neither would do alone: features put images
+        of pure noise among the real ones (a precision of 0.8 to 0.9), and in pixels an average of two digits is nearer to everything
+        than a digit is.
         """
         schema, train, seed = self.schema, self.train, self.seed
         raw, source = (Pixels(schema), "the pixels") if schema.is_image else (Columns(train, schema, seed), "the standardised columns")
         self.position: Map = raw if raw.dims <= DISTANCE_DIMS else PrincipalComponents(raw, train, DISTANCE_COMPONENTS, seed, remainder=True)
         self.pca = PrincipalComponents(raw, train, DIMS, seed)
+        self.manifold = self.position
         if schema.is_image and min(schema.blocks[0].shape[1:]) >= MIN_SIDE and len(train) >= MIN_IMAGES:
             from .convnet import ConvFeatures
 
             self.features: Map = ConvFeatures(train, labels if labels is not None and len(np.unique(labels)) > 1 else None, seed)
+            self.manifold = Joined((self.position, self.features), train, seed)
             words = f"{self.features.dims} features of a small CNN trained on the training images {self.features.task}"
         else:
             self.features = PrincipalComponents(FourierFeatures(self.position, train, seed=seed), train, DIMS, seed)
@@ -103,10 +106,10 @@ class Evaluator:
         for name, space in (("pca", self.pca), ("features", self.features)):
             real, scale = self._gaussians[name]
             values[f"frechet_{name}"] = frechet_distance(real, fit_gaussian(space(rows))) / scale
-        test, radii, directions, spread = self._reference
-        position = self.position(rows)
-        values["sliced_wasserstein"] = sliced_wasserstein(test, position, directions) / spread
-        values |= fidelity_and_coverage(test, position, NEIGHBOURS, radii)
+        test, directions, spread = self._slices
+        values["sliced_wasserstein"] = sliced_wasserstein(test, self.position(rows), directions) / spread
+        test, radii = self._balls
+        values |= fidelity_and_coverage(test, self.manifold(rows), NEIGHBOURS, radii)
         if not self.schema.is_image:
             values["correlation_difference"] = correlation_difference(self.test, rows, self.schema)
         values["memorisation"] = memorisation(self.pca(suspects), *self._haystack)
@@ -117,21 +120,23 @@ class Evaluator:
     def _gaussians(self) -> dict[str, tuple[Gaussian, float]]:
         """For each space the Gaussian of the test part and its total variance, the unit of the distance."""
         fits = {name: fit_gaussian(space(self.test)) for name, space in (("pca", self.pca), ("features", self.features))}
-        return {name: (fit, _unit(np.trace(fit.covariance))) for name, fit in fits.items()}
+        return {name: (fit, unit(np.trace(fit.covariance))) for name, fit in fits.items()}
 
     @cached_property
-    def _reference(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-        """The test part, its radii, the directions, and its mean standard deviation along them, the unit of the sliced distance."""
+    def _slices(self) -> tuple[np.ndarray, np.ndarray, float]:
+        """The test part, the directions, and the mean standard deviation of the test part along them, the unit of the distance."""
         test = self.position(self.test)
         directions = random_directions(test.shape[1], DIRECTIONS, self.seed, "directions")
-        return test, squared_radii(test, min(NEIGHBOURS, self.n - 1)), directions, _unit((test @ directions).std(0).mean())
+        return test, directions, unit((test @ directions).std(0).mean())
+
+    @cached_property
+    def _balls(self) -> tuple[np.ndarray, np.ndarray]:
+        """The test part and its squared radii."""
+        test = self.manifold(self.test)
+        return test, squared_radii(test, min(NEIGHBOURS, self.n - 1))
 
     @cached_property
     def _haystack(self) -> tuple[np.ndarray, np.ndarray]:
         """Training part and holdout in the principal components, where looking for the nearest of all training rows is cheap."""
         return self.pca(self.train), self.pca(self.holdout)
 
-
-def _unit(scale: float) -> float:
-    """A scale to divide by; 1 where the real rows do not vary at all."""
-    return float(scale) if scale > 1e-9 else 1.0

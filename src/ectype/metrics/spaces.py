@@ -8,6 +8,7 @@ map                    what it keeps
 `Columns`              a table as it is: numbers in standard deviations, categories as unit vectors
 `Pixels`               an image as it is, in [0, 1]
 `PrincipalComponents`  the directions of largest variance of another map
+`Joined`               several maps side by side, each with the same total variance
 `FourierFeatures`      random cosines of another map; their means tell any two distributions apart (a Gaussian kernel's MMD)
 `ConvFeatures`         the last layer of a small CNN trained on the training images (in :mod:`ectype.metrics.convnet`)
 ====================== =======================================================================================================
@@ -15,7 +16,7 @@ map                    what it keeps
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -37,6 +38,11 @@ def chunks(n: int, width: int) -> Iterator[slice]:
         yield slice(start, min(n, start + step))
 
 
+def unit(scale: float) -> float:
+    """A scale to divide by: 1 where what it measures does not vary."""
+    return float(scale) if scale > 1e-6 else 1.0
+
+
 class Columns:
     """A stored table as vectors in which each column weighs about the same.
 
@@ -54,7 +60,7 @@ class Columns:
             if block.type == "number":
                 present = train[:, j][~np.isnan(train[:, j])].astype(np.float64)
                 mean, sd = (present.mean(), present.std()) if len(present) else (0.0, 1.0)
-                self.parts.append((float(mean), float(sd) if sd > 1e-6 else 1.0, block.missing))
+                self.parts.append((float(mean), unit(sd), block.missing))
             elif block.n_codes <= CATEGORY_DIMS:
                 self.parts.append(np.eye(block.n_codes, dtype=np.float32))
             else:
@@ -151,6 +157,18 @@ def _principal_axes(x: np.ndarray, mean: np.ndarray, dims: int, seed: int) -> tu
     x -= mean.astype(x.dtype)       # in place: x is the largest array here, and no longer needed as it was
     _, s, vt = randomized_svd(x, dims, random_state=seed, n_iter=3)
     return np.square(s, dtype=np.float64) / len(x), vt.T.astype(np.float64)
+
+
+class Joined:
+    """Several maps side by side, each divided by the root of its total training variance, so that none outshouts the others."""
+
+    def __init__(self, maps: Sequence[Map], train: np.ndarray, seed: int = 0):
+        self.maps = maps
+        rows = subsample(train, 2000, seed, "joined")
+        self.scales = [unit(np.sqrt(f(rows).var(0, dtype=np.float64).sum())) for f in maps]
+
+    def __call__(self, stored: np.ndarray) -> np.ndarray:
+        return np.concatenate([f(stored) / scale for f, scale in zip(self.maps, self.scales, strict=True)], axis=1)
 
 
 class FourierFeatures:

@@ -8,7 +8,7 @@ from ..data.schema import Schema
 from ..errors import DataError
 from ..rng import numpy_generator
 
-MIN_ROWS = 4
+MIN_ROWS = 2        # a neighbour, and one row of each side in each of two folds
 
 
 def check_stored(stored: np.ndarray, schema: Schema, what: str) -> np.ndarray:

@@ -129,7 +129,7 @@ class DDPMObjective(Objective):
         times = torch.linspace(1, 0, steps + 1, device=self.center.device)
         x = noise.normal(*self.shape)
         for t, s in zip(times[:-1], times[1:], strict=True):
-            x_hat = self.denoise(x, t.expand(noise.n), c)
+            x_hat = self.denoise(x, t[None], c)
             if s == 0:                                  # the last step gives the data themselves
                 x = x_hat
             elif sampler == "ancestral":
@@ -159,7 +159,7 @@ class DDPM(GenerativeModel):
     """
 
     capabilities = frozenset({"sample", "condition", "score"})
-    preset = PRESET(lr=1e-3, batch_size=128, ema=0.08)
+    preset = PRESET(lr=2e-3, batch_size=128, ema=0.08)
     sampling_presets = {"ddim50": {"sampler": "ddim", "steps": 50}}
 
     def __init__(self, *, schedule: ScheduleName = "cosine", conditional: bool = False, net: Net = Net(), train: Train = Train(),

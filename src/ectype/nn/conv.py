@@ -19,9 +19,19 @@ def halvings(height: int, width: int, n: int) -> list[tuple[int, int]]:
     return sizes
 
 
-def group_norm(channels: int) -> nn.GroupNorm:
-    """Normalisation within one image, so that a row never depends on its batch-mates as with batch normalisation."""
-    return nn.GroupNorm(math.gcd(8, channels), channels)
+class ChannelNorm(nn.Module):
+    """Layer normalisation over the channels at each pixel, ``(B, C, H, W)``.
+
+    Within one pixel of one image, so that a row never depends on its batch-mates as with batch normalisation; and in channels-last
+    order several times as fast on a CPU as group normalisation. Liu et al., *A ConvNet for the 2020s*, 2022, section 2.6.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias).permute(0, 3, 1, 2)
 
 
 class ConvEncoder(nn.Module):
@@ -35,7 +45,7 @@ class ConvEncoder(nn.Module):
         self.condition = nn.Linear(cond, width[0]) if cond else None
         stages, n = [], channels
         for k in width:
-            stages.append(nn.Sequential(nn.Conv2d(n, k, 3, stride=2, padding=1), group_norm(k) if normalise else nn.Identity(),
+            stages.append(nn.Sequential(nn.Conv2d(n, k, 3, stride=2, padding=1), ChannelNorm(k) if normalise else nn.Identity(),
                                         ACTIVATIONS[activation](), nn.Dropout(dropout)))
             n = k
         self.stages = nn.ModuleList(stages)
@@ -67,7 +77,7 @@ class ConvDecoder(nn.Module):
         self.act = ACTIVATIONS[activation]()
         stages, n = [], width[-1]
         for k in reversed(width[:-1]):
-            stages.append(nn.Sequential(nn.Conv2d(n, k, 3, padding=1), group_norm(k), ACTIVATIONS[activation](), nn.Dropout(dropout)))
+            stages.append(nn.Sequential(nn.Conv2d(n, k, 3, padding=1), ChannelNorm(k), ACTIVATIONS[activation](), nn.Dropout(dropout)))
             n = k
         self.stages = nn.ModuleList(stages)
         self.last = nn.Conv2d(n, 4 * channels, 3, padding=1)

@@ -32,20 +32,22 @@ class MLP(nn.Module):
 
 
 class TimeEmbedding(nn.Module):
-    """Time ``(B,)`` in [0, 1] → ``(B, dim)``: sines and cosines of geometrically spaced frequencies, then a small perceptron.
+    """Time ``(B,)`` or ``(1,)`` in [0, 1] and condition ``(B, cond)`` → ``(B, dim)`` or ``(1, dim)``.
 
-    Vaswani et al., *Attention is all you need*, 2017, section 3.5, with t in place of the position.
+    Sines and cosines of geometrically spaced frequencies, then a small perceptron; the condition is added. One time for the whole
+    batch, as in sampling, is embedded once. Vaswani et al., *Attention is all you need*, 2017, section 3.5, with t for the position.
     """
 
     def __init__(self, dim: int, cond: int = 0, n_frequencies: int = 32):
         super().__init__()
         self.register_buffer("frequencies", 2 * math.pi * torch.logspace(-2, 2, n_frequencies), persistent=False)
-        self.layers = nn.Sequential(nn.Linear(2 * n_frequencies + cond, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.layers = nn.Sequential(nn.Linear(2 * n_frequencies, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.condition = nn.Linear(cond, dim) if cond else None
 
     def forward(self, t: Tensor, c: Tensor | None = None) -> Tensor:
         angle = t[:, None] * self.frequencies                                       # (B, F)
-        waves = torch.cat([angle.sin(), angle.cos()], dim=1)                        # (B, 2F)
-        return self.layers(waves if c is None else torch.cat([waves, c], dim=1))    # (B, dim)
+        e = self.layers(torch.cat([angle.sin(), angle.cos()], dim=1))               # (B, dim)
+        return e if self.condition is None else e + self.condition(c)
 
 
 class ResidualMLP(nn.Module):

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .conv import group_norm
+from .conv import ChannelNorm
 from .mlp import TimeEmbedding
 
 
@@ -20,9 +20,9 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, n: int, k: int, embedding: int, dropout: float):
         super().__init__()
-        self.norm1, self.conv1 = group_norm(n), nn.Conv2d(n, k, 3, padding=1)
+        self.norm1, self.conv1 = ChannelNorm(n), nn.Conv2d(n, k, 3, padding=1)
         self.shift = nn.Linear(embedding, k)
-        self.norm2, self.drop, self.conv2 = group_norm(k), nn.Dropout(dropout), nn.Conv2d(k, k, 3, padding=1)
+        self.norm2, self.drop, self.conv2 = ChannelNorm(k), nn.Dropout(dropout), nn.Conv2d(k, k, 3, padding=1)
         self.skip = nn.Conv2d(n, k, 1) if n != k else nn.Identity()
         nn.init.zeros_(self.conv2.weight)
         nn.init.zeros_(self.conv2.bias)
@@ -37,7 +37,7 @@ class Attention(nn.Module):
 
     def __init__(self, n: int, heads: int = 4):
         super().__init__()
-        self.heads, self.norm = heads, group_norm(n)
+        self.heads, self.norm = heads, ChannelNorm(n)
         self.qkv, self.out = nn.Conv2d(n, 3 * n, 1), nn.Conv2d(n, n, 1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
@@ -72,7 +72,7 @@ class UNet(nn.Module):
         for k in reversed(width):
             self.up.append(ResidualBlock(n + k, k, embedding, dropout))
             n = k
-        self.norm, self.leave = group_norm(n), nn.Conv2d(n, channels * self.patch**2, 3, padding=1)
+        self.norm, self.leave = ChannelNorm(n), nn.Conv2d(n, channels * self.patch**2, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 

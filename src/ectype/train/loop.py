@@ -19,7 +19,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,8 @@ from ..errors import DivergedError
 from ..spec import Budget, Train
 from .average import Average
 from .checkpoint import load_checkpoint, save_checkpoint
-from .objective import Objective, device_of
+from .device import device_of, threads_for, training_arithmetic
+from .objective import Objective
 
 STABLE = (7, 10)            # share of the steps before the learning rate falls
 MAX_HALVINGS = 6            # of the learning rate, after numbers that were not finite
@@ -78,7 +79,7 @@ def train(objective: Objective, x: Tensor, c: Tensor | None, settings: Train, se
     Raises :class:`DivergedError` when the numbers do not stay finite at 1/64 of the learning rate.
     """
     loop = Loop(objective, x, c, settings, seed, report or (lambda event: None))
-    with rng.preserved():
+    with rng.preserved(), threads_for(objective):
         rng.reseed(seed, "prepare")
         objective.prepare(loop.x, loop.c)
         if folder is not None:
@@ -98,7 +99,7 @@ class Loop:
         self.objective, self.settings, self.seed, self.report = objective, settings, seed, report
         self.device = device_of(settings.device)
         self.budget = Budget.parse(settings.budget)
-        objective.to(self.device).train()
+        objective.to(self.device, memory_format=torch.channels_last).train()
         train_rows, held_out_rows = self._split(len(x))
         self.x, self.c = (None if v is None else v[train_rows].to(self.device) for v in (x, c))
         self.x_held, self.c_held = (None if v is None or held_out_rows is None else v[held_out_rows].to(self.device) for v in (x, c))
@@ -111,8 +112,7 @@ class Loop:
         self.state = State(total=self.budget.steps)
         self.sums: dict[str, Tensor] = {}
         self.best_values = [v.clone() for v in self.average.values]
-        bf16 = settings.precision == "bfloat16" or (settings.precision == "auto" and self.device.type == "cuda")
-        self.arithmetic = (lambda: torch.autocast(self.device.type, torch.bfloat16)) if bf16 else nullcontext
+        self.arithmetic = training_arithmetic(objective, self.device, settings.precision)
         self._epoch, self._order = -1, None
         self.snapshot = self._take_snapshot()
 

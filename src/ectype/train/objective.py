@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from ..data.schema import Schema
@@ -64,12 +63,3 @@ class Objective(nn.Module):
 def n_parameters(objective: nn.Module) -> int:
     """Number of trained numbers."""
     return sum(p.numel() for p in objective.parameters() if p.requires_grad)
-
-
-def device_of(settings_device: str) -> torch.device:
-    """``"auto"`` is the first accelerator that works, else the CPU."""
-    if settings_device != "auto":
-        return torch.device(settings_device)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

@@ -1,0 +1,225 @@
+"""``sample``, ``encode``, ``decode``, ``reconstruct``, ``score``: put a trained model to work."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+from tyro.conf import Positional, arg
+
+from ..data.sources import load as load_data
+from ..errors import CapabilityError, InvalidParameterError, UnknownNameError
+from ..estimator import load
+from . import COMMANDS
+from .files import Output, in_rows, is_numeric
+from .flags import Common, height_and_width, leading, optional, option_values, parse, with_options
+from .options import prose, sampling
+from .runs import MODEL, Rows, read_config, read_rows
+from .terminal import Terminal
+
+PAIRS_IN_A_ROW = 16         # of originals and reconstructions in a PNG
+MOST_COLUMNS = 20           # of a PNG in which each condition has its column
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A trained model."""
+
+    run: Annotated[Path, Positional, arg(metavar="RUN")]
+    """Folder of a trained model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Writing(Common):
+    """Where the output goes."""
+
+    out: Annotated[str, arg(metavar="FILE")] = "-"
+    """Tables: .csv, .csv.gz, .tsv, .parquet, .npz, .npy, or - for CSV on standard output. Images: .png, .npz, .npy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditioned(Writing):
+    """The condition under which something is made."""
+
+    condition: Annotated[tuple[str, ...], optional(metavar="VALUE…")] = ()
+    """For a conditional model: one value for all, or several that take turns."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample(Conditioned):
+    """Flags of every model."""
+
+    n: Annotated[int, arg(aliases=("-n",))] = 10
+    """How many."""
+    seed: int = 0
+    """The same seed gives the same rows."""
+
+
+# A dataclass takes the fields of its last base first: RUN stands before DATA and CODES.
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnySample(Sample, Trained):
+    """Before the model is known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Applied(Writing, Trained):
+    """A trained model, and data to apply it to."""
+
+    data: Annotated[str, Positional, arg(metavar="DATA")]
+    """A file, a folder of pictures, or the name of a data set; read as the training data were."""
+    size: Annotated[str | None, optional(metavar="HxW")] = None
+    """Cut and resize pictures to this height and width."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decode(Conditioned, Trained):
+    """A trained model, and codes."""
+
+    codes: Annotated[str, Positional, arg(metavar="CODES")]
+    """A file that `ectype encode` wrote."""
+
+
+def sample(argv: list[str]) -> int:
+    """New rows. The run's family decides which flags there are besides."""
+    run, rest = leading(argv, lambda word: (Path(word) / MODEL).is_file())
+    if run is None:
+        run = parse(AnySample, rest, "sample", about=f"{COMMANDS['sample'].summary} `ectype sample RUN --help` shows the flags of its model too.").run
+    run = Path(run)
+    model = load(run)
+    options = sampling(type(model))
+    about = " ".join([COMMANDS["sample"].summary, type(model).__name__ + ":", prose(type(model).sample.__doc__)[0]])
+    flags = parse(with_options(Sample, options), rest, "sample", subject=str(run), about=about)
+    terminal, config = Terminal(quiet=flags.quiet), read_config(run)
+    output = _output(flags, model)
+    y = _condition(flags.condition, model, flags.n, config)
+    _warn_if_interrupted(model, run, terminal)
+    X = model.sample(flags.n, condition=y, random_state=flags.seed, **option_values(flags, options))
+    several = len(flags.condition)
+    rows = in_rows(X, several if 1 < several <= MOST_COLUMNS else None) if model.schema_.is_image else None
+    _write(output, X, y, model, config, rows)
+    _done(flags, terminal, len(X))
+    return 0
+
+
+def encode(argv: list[str]) -> int:
+    """Codes."""
+    flags, model, config, terminal = _begin(argv, "encode", Applied, {"encode"})
+    output = Output(flags.out)
+    rows = _rows(flags, model, config, terminal)
+    codes = pd.DataFrame(model.transform(rows.X, condition=rows.condition), columns=model.get_feature_names_out())
+    output.write_table(codes)
+    _done(flags, terminal, len(codes))
+    return 0
+
+
+def score(argv: list[str]) -> int:
+    """Scores."""
+    flags, model, config, terminal = _begin(argv, "score", Applied, {"score"})
+    output = Output(flags.out)
+    rows = _rows(flags, model, config, terminal)
+    scores = pd.DataFrame({"score": model.score_samples(rows.X, condition=rows.condition)})
+    output.write_table(scores)
+    _done(flags, terminal, len(scores))
+    return 0
+
+
+def reconstruct(argv: list[str]) -> int:
+    """Reconstructions; in a PNG, each row of originals has its reconstructions below."""
+    flags, model, config, terminal = _begin(argv, "reconstruct", Applied, {"encode", "decode"})
+    output = _output(flags, model)
+    rows = _rows(flags, model, config, terminal)
+    X = model.reconstruct(rows.X, condition=rows.condition)
+    pairs = None
+    if model.schema_.is_image:
+        pairs = [row for pair in zip(in_rows(rows.X, PAIRS_IN_A_ROW), in_rows(X, PAIRS_IN_A_ROW), strict=True) for row in pair]
+    _write(output, X, rows.condition, model, config, pairs)
+    _done(flags, terminal, len(X))
+    return 0
+
+
+def decode(argv: list[str]) -> int:
+    """Rows from codes."""
+    flags, model, config, terminal = _begin(argv, "decode", Decode, {"encode", "decode"})
+    output = _output(flags, model)
+    codes = load_data(flags.codes).X
+    y = _condition(flags.condition, model, len(codes), config)
+    X = model.inverse_transform(codes, condition=y)
+    _write(output, X, y, model, config, in_rows(X) if model.schema_.is_image else None)
+    _done(flags, terminal, len(X))
+    return 0
+
+
+def _begin(argv: list[str], command: str, flags_class: type, needed: set[str]) -> tuple[Any, Any, dict[str, Any], Terminal]:
+    """The flags, the model that can do what is needed, the run's configuration, and the terminal."""
+    flags = parse(flags_class, argv, command)
+    terminal, model = Terminal(quiet=flags.quiet), load(flags.run)
+    absent = sorted(needed - model.capabilities)
+    if absent:
+        raise CapabilityError(f"{type(model).__name__} cannot {' and '.join(absent)}", hint="`ectype models` shows which families can")
+    _warn_if_interrupted(model, flags.run, terminal)
+    return flags, model, read_config(flags.run), terminal
+
+
+def _warn_if_interrupted(model: Any, run: Path, terminal: Terminal) -> None:
+    if model.interrupted_:
+        terminal.note(f"the training of {run} was interrupted at step {model.n_steps_:,}; the command that began it goes on with it")
+
+
+def _output(flags: Writing, model: Any) -> Output:
+    schema = model.schema_
+    return Output(flags.out, images=schema.is_image, numeric=is_numeric(schema))
+
+
+def _rows(flags: Applied, model: Any, config: dict[str, Any], terminal: Terminal) -> Rows:
+    return read_rows(flags.data, model, config, height_and_width(flags.size), terminal)
+
+
+def _write(output: Output, X: Any, y: pd.Series | None, model: Any, config: dict[str, Any], rows: list[np.ndarray] | None) -> None:
+    """Rows of the kind that the model knows, and the condition that they were made under; ``rows`` is the layout of a PNG."""
+    if model.schema_.is_image:
+        output.write_images(X, y, top=model.schema_.blocks[0].top, rows=rows)
+    else:
+        output.write_table(X, y, config.get("columns") or ())
+
+
+def _done(flags: Writing, terminal: Terminal, n: int) -> None:
+    if flags.out != "-":
+        terminal.say(f"{n:,} written to {flags.out}")
+
+
+def _condition(texts: tuple[str, ...], model: Any, n: int, config: dict[str, Any]) -> pd.Series | None:
+    """The condition of each of ``n`` rows: the values take turns, so that the first k rows do not depend on n."""
+    if model.condition_ is None:
+        if texts:
+            raise InvalidParameterError("this model is not conditional", expected="no --condition", got=", ".join(texts),
+                                        hint="train one with --conditional")
+        return None
+    block = model.condition_.blocks[0]
+    if not texts:
+        known = ", ".join(map(str, block.values[:20])) if block.type == "category" else f"a number from {block.low:g} to {block.high:g}"
+        raise InvalidParameterError("this model is conditional", expected=f"--condition VALUE with one of {known}", got="none",
+                                    hint=f"--condition {block.values[0]}" if block.type == "category" else f"--condition {block.low:g}")
+    if n < 1:
+        raise InvalidParameterError("n is out of its domain", expected="an int >= 1", got=n)
+    values = [_typed(text, block) for text in texts]
+    return pd.Series((values * math.ceil(n / len(values)))[:n], name=config.get("condition") or "y")
+
+
+def _typed(text: str, block: Any) -> Any:
+    """The value that a text on the command line means."""
+    if block.type == "category":
+        by_text = {str(v): v for v in block.values}
+        if text not in by_text:
+            raise UnknownNameError("condition", text, by_text)
+        return by_text[text]
+    try:
+        return text if block.kind == "datetime" else int(text) if block.kind == "integer" else float(text)
+    except ValueError as error:
+        raise InvalidParameterError("the condition cannot be read", expected=f"a number, from {block.low:g} to {block.high:g} in training",
+                                    got=text) from error

@@ -1,0 +1,136 @@
+"""``ectype fit MODEL DATA --out RUN``: train one model. The same command again goes on with an unfinished run."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+from tyro.conf import Positional, arg
+
+from .. import registry
+from ..data.schema import Schema
+from ..data.sources import Dataset, load
+from ..errors import InvalidParameterError
+from . import INTERRUPTED
+from .flags import Source, leading, optional, option_values, parse, with_options
+from .options import constructor_arguments, fitting, prose
+from .runs import claim, resolved, write_log
+from .terminal import Terminal, duration, event_in_words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit(Source):
+    """Flags of every model."""
+
+    out: Annotated[Path, arg(metavar="RUN")]
+    """Folder of the run; it takes the model, the settings and the training curve."""
+    seed: int = 0
+    """Seed of the weights and of training."""
+    overwrite: Annotated[bool, optional()] = False
+    """Replace the model that is in RUN."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Name:
+    """Which model."""
+
+    model: Annotated[str, Positional, arg(metavar="MODEL", help=f"One of {', '.join(registry.names())}; `ectype fit MODEL --help` shows its flags.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnyFit(Fit, Name):        # a dataclass takes the fields of its last base first: MODEL stands before DATA
+    """Before the model is known."""
+
+
+def fit(argv: list[str]) -> int:
+    """The command."""
+    name, rest = leading(argv, registry.FAMILIES.__contains__)
+    registry.entry(name := name or parse(AnyFit, argv, "fit").model)
+    cls = registry.load(name)
+    options = fitting(cls)
+    flags = parse(with_options(Fit, options), rest, "fit", subject=name, about=prose(cls.__doc__)[0])
+    terminal = Terminal(quiet=flags.quiet)
+    arguments = constructor_arguments(cls, option_values(flags, options))
+    model = cls(**arguments, random_state=flags.seed)
+
+    dataset = load(flags.data, **flags.reading, quiet=flags.quiet)
+    X, y, kinds = _training_data(dataset, model, flags)
+    config = resolved(name, arguments, flags.seed, dataset, flags.data, flags.reading, y)
+    _introduce(dataset, Schema.fit(X, kinds=kinds), terminal)
+    state = claim(flags.out, config, overwrite=flags.overwrite)
+    if state == "finished":
+        terminal.say(f"{flags.out} holds the finished model of this very command; nothing to do. --overwrite trains it anew.")
+        return 0
+    if state == "unfinished":
+        terminal.say(f"going on with the unfinished run in {flags.out}")
+    return _train(model, X, y, kinds, flags.out, terminal, command=f"ectype fit {shlex.join(argv)}", name=name)
+
+
+def _training_data(dataset: Dataset, model: Any, flags: Fit) -> tuple[Any, pd.Series | None, dict[str, str]]:
+    """Rows, the condition of a conditional model, and the kinds of the rows' columns."""
+    kinds = flags.reading["kinds"]
+    if not model.conditional:
+        return dataset.X, None, kinds
+    if dataset.y is None:
+        raise InvalidParameterError("a conditional model needs labels", expected="--label COL, sub-folders of pictures, or y in an NPZ",
+                                    got=f"none in {dataset.name}", hint="name the label column, or leave out --conditional")
+    y, kind = dataset.y, kinds.get(str(dataset.y.name))
+    if kind == "categorical":
+        y = y.astype("category")
+    elif kind is not None:
+        raise InvalidParameterError(f"the condition cannot be made {kind}", expected="categorical, or the inferred kind", got=kind)
+    return dataset.features, y, {c: k for c, k in kinds.items() if c != y.name}
+
+
+def _introduce(dataset: Dataset, schema: Schema, terminal: Terminal) -> None:
+    if schema.is_image:
+        b = schema.blocks[0]
+        size = f"images, {b.height}x{b.width}, {'grey' if b.channels == 1 else f'{b.channels} channels'}"
+    else:
+        size = f"rows, {len(schema.blocks)} columns"
+    terminal.say(f"{dataset.name}: {dataset.n_rows:,} {size}")
+    for note in dict.fromkeys((*dataset.notes, *schema.notes)):
+        terminal.note(note)
+    if schema.is_image and dataset.label:
+        terminal.note("labels of images are used by a conditional model only (--conditional)")
+
+
+def _train(model: Any, X: Any, y: Any, kinds: dict[str, str], folder: Path, terminal: Terminal, *, command: str, name: str) -> int:
+    try:
+        with terminal.progress() as line:
+            model.fit(X, y, kinds=kinds, run=folder, progress=lambda event: line.training(name, event))
+    except KeyboardInterrupt:
+        if not getattr(model, "interrupted_", False):       # not even one step, or a second Ctrl-C
+            raise
+    _save(model, folder, terminal)
+    for event in model.events_:
+        if event["event"] == "stopped early":
+            terminal.say(event_in_words(event))
+    curve = [r["held_out"] for r in model.history_ if "held_out" in r]
+    best = f", held out {min(curve):.4g}" if curve else ""
+    terminal.say(f"{name}: {model.n_steps_:,} steps in {duration(model.fit_s_)}{best}, {model.n_parameters_:,} parameters; saved in {folder}")
+    if model.interrupted_:
+        terminal.say("interrupted; what is trained is saved and can be used. To go on, give the same command again:")
+        terminal.say(f"  {command}")
+        return INTERRUPTED
+    if not str(model.train_.budget).endswith(("step", "steps")):
+        terminal.say(f"to repeat exactly: the same command with --budget {model.n_steps_}steps and another --out")
+    suffix = "png" if model.schema_.is_image else "csv"
+    terminal.say(f"next: ectype sample {shlex.quote(os.fspath(folder))} -n 10 --out samples.{suffix}")
+    return 0
+
+
+def _save(model: Any, folder: Path, terminal: Terminal) -> None:
+    """Save model and log; where the folder takes no more, the model goes to the system's temporary folder before the error goes on."""
+    try:
+        model.save(folder)
+        write_log(folder, model.history_, model.events_)
+    except Exception:
+        refuge = tempfile.mkdtemp(prefix="ectype-")
+        terminal.say(f"{folder} cannot be written; the trained model is saved in {model.save(refuge)} instead", "yellow")
+        raise

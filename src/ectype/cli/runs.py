@@ -1,0 +1,160 @@
+"""The folder of a run: whether it may be used, what was asked for, what happened, and new data read as at fit time.
+
+    RUN/config.json        the command, resolved: model, data and how to read them, seed, settings
+    RUN/log.jsonl          one line for each point of the training curve, and for each event
+    RUN/checkpoint/        while the run is unfinished
+    RUN/model.json, model.safetensors
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .. import __version__
+from ..data.schema import Schema
+from ..data.sources import Dataset, load
+from ..errors import DataFileError, InvalidParameterError, SavedModelError, SchemaMismatchError
+from ..spec import Spec
+from .files import write_text
+from .terminal import Terminal
+
+CONFIG, LOG, MODEL, WEIGHTS, CHECKPOINT = "config.json", "log.jsonl", "model.json", "model.safetensors", "checkpoint"
+
+
+def resolved(model: str, params: Mapping[str, Any], seed: int, dataset: Dataset, source: str, reading: Mapping[str, Any],
+             condition: pd.Series | None) -> dict[str, Any]:
+    """The content of ``config.json``."""
+    config = {
+        "ectype": __version__, "model": model, "params": {k: _settings(v) for k, v in params.items()}, "seed": seed,
+        "data": {**reading, "source": source, "name": dataset.name, "fingerprint": dataset.fingerprint},
+        "columns": list(map(str, dataset.X.columns)) if isinstance(dataset.X, pd.DataFrame) else None,
+        "condition": None if condition is None else str(condition.name),
+    }
+    return json.loads(json.dumps(config))
+
+
+def _settings(value: Any) -> Any:
+    return {k: v for k, v in value.get_params().items() if v is not None} if isinstance(value, Spec) else value
+
+
+def claim(folder: Path, config: Mapping[str, Any], *, overwrite: bool) -> str:
+    """Make the folder ready for a run: ``"new"``, ``"unfinished"`` (to be continued) or ``"finished"`` (nothing to do).
+
+    Raises :class:`InvalidParameterError` where the folder holds another model, unless it may be overwritten, and
+    :class:`DataFileError` where nothing can be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataFileError(f"{folder} cannot be made", expected="a folder for the run", got=error.strerror or str(error),
+                            hint="choose another --out") from error
+    state = _state(folder)
+    if overwrite:
+        for name in (MODEL, WEIGHTS, CONFIG, LOG):
+            (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
+        state = "new"
+    if state != "new":
+        _require_same(folder, config)
+    if state != "finished":
+        write_text(folder / CONFIG, json.dumps(config, indent=1))
+    return state
+
+
+def _state(folder: Path) -> str:
+    if (folder / MODEL).exists():
+        try:
+            interrupted = json.loads((folder / MODEL).read_text())["interrupted"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise SavedModelError(f"{folder / MODEL} is damaged ({error})", hint="choose another --out, or --overwrite") from error
+        return "unfinished" if interrupted else "finished"
+    return "unfinished" if (folder / CHECKPOINT).exists() else "new"
+
+
+def _require_same(folder: Path, config: Mapping[str, Any]) -> None:
+    there = _flat(read_config(folder))
+    here = _flat(config)
+    changed = [k for k in {**there, **here} if k not in ("ectype", "data.source", "data.name") and there.get(k) != here.get(k)]
+    if not there or changed:
+        got = "; ".join(f"{k} {there.get(k)} there, {here.get(k)} here" for k in changed[:4]) if there else "a model saved from Python"
+        raise InvalidParameterError(f"{folder} holds a model of another command", expected="a new folder, or the same command", got=got,
+                                    hint="choose another --out, or --overwrite")
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for k, v in tree.items():
+        flat |= _flat(v, f"{prefix}{k}.") if isinstance(v, dict) else {prefix + k: v[:12] if k == "fingerprint" else v}
+    return flat
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What ``config.json`` says; nothing for a model that was saved from Python."""
+    try:
+        return json.loads((folder / CONFIG).read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise SavedModelError(f"{folder / CONFIG} is damaged ({error})", hint="restore the file from a copy, or fit again") from error
+
+
+def write_log(folder: Path, history: list[dict[str, Any]], events: list[dict[str, Any]]) -> None:
+    """The curve and the events, in the order of their steps."""
+    records = sorted([*history, *events], key=lambda r: r["step"])
+    write_text(folder / LOG, "".join(json.dumps(r) + "\n" for r in records))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """New data for a trained model: rows as it knows them, and its condition, if it has one."""
+
+    X: Any
+    condition: pd.Series | None
+
+
+def read_rows(source: str, model: Any, config: Mapping[str, Any], size: tuple[int, int] | None, terminal: Terminal) -> Rows:
+    """Read data in the way of the run's own; columns that the model does not know are left out, with a word."""
+    reading = config.get("data", {})
+    size = size or (tuple(reading["size"]) if reading.get("size") else None)
+    dataset = load(source, kinds=reading.get("kinds"), size=size, quiet=terminal.console.quiet)
+    for note in dataset.notes:
+        terminal.note(note)
+    X, schema = dataset.X, model.schema_
+    if isinstance(X, np.ndarray) and X.ndim == 2 and schema.container == "dataframe" and X.shape[1] == len(schema.columns):
+        X = pd.DataFrame(X, columns=schema.columns)
+    condition = _condition_of(dataset, X, model, config)
+    if isinstance(X, pd.DataFrame) and not schema.is_image:
+        X = _known_columns(X, schema, condition, terminal)
+    schema.encode(X[:1])        # a table in place of images, missing columns: said in the schema's words, before scikit-learn says it in its own
+    return Rows(X, condition)
+
+
+def _condition_of(dataset: Dataset, X: Any, model: Any, config: Mapping[str, Any]) -> pd.Series | None:
+    if model.condition_ is None:
+        return None
+    name = config.get("condition")
+    if isinstance(X, pd.DataFrame) and name in X.columns:
+        return X[name]
+    if dataset.y is None:
+        raise SchemaMismatchError("the model is conditional and these data have no labels", expected=f"the column {name}" if name else "labels",
+                                  got=f"{dataset.n_rows} rows without", hint="score and encode need the condition of every row")
+    return dataset.y
+
+
+def _known_columns(X: pd.DataFrame, schema: Schema, condition: pd.Series | None, terminal: Terminal) -> pd.DataFrame:
+    X = X.rename(columns=str)
+    if not set(schema.columns) <= set(X.columns):
+        return X
+    used = {*schema.columns, *([] if condition is None else [str(condition.name)])}
+    extra = [c for c in X.columns if c not in used]
+    if extra:
+        terminal.note(f"columns that the model does not know are left out: {', '.join(extra[:8])}{', …' if len(extra) > 8 else ''}")
+    return X[schema.columns]

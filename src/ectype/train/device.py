@@ -1,0 +1,56 @@
+"""Where and how networks run: device, arithmetic, threads. Decided by what the network is, never by a clock, so that it is the same every time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from torch import nn
+
+
+def device_of(name: str) -> torch.device:
+    """``"auto"`` is the first accelerator that works, else the CPU."""
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def convolves(module: nn.Module) -> bool:
+    """Whether the time goes into convolutions."""
+    return any(isinstance(m, nn.Conv2d) for m in module.modules())
+
+
+def training_arithmetic(module: nn.Module, device: torch.device, precision: str) -> Callable[[], AbstractContextManager]:
+    """The context in which losses are computed.
+
+    ``"auto"`` is bfloat16 on a GPU, and for convolutions on a CPU whose vector units multiply bfloat16 (two to three times as fast as
+    float32 there; for the small matrices of a table the conversions cost more than they save). Losses are summed in float32 anyway.
+    """
+    native = device.type == "cuda" or (device.type == "cpu" and convolves(module) and _cpu_multiplies_bfloat16())
+    if precision == "bfloat16" or (precision == "auto" and native):
+        return lambda: torch.autocast(device.type, torch.bfloat16)
+    return nullcontext
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+@contextmanager
+def threads_for(module: nn.Module) -> Iterator[None]:
+    """One thread for perceptrons, all of them for convolutions; as it was afterwards.
+
+    The matrices of a table's network are too small to share: a second thread gains a little on an idle machine, and where another
+    process has its core, OpenMP's waiting by spinning has been seen to make a step twenty times slower.
+    """
+    before = torch.get_num_threads()
+    if not convolves(module):
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

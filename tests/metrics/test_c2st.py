@@ -1,0 +1,78 @@
+"""The classifier test: chance on one distribution, certainty on two that do not overlap."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from ectype.data.schema import Schema
+from ectype.metrics.c2st import auroc, c2st
+from ectype.metrics.threads import one_thread
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    with one_thread():
+        yield
+
+
+def mixed(n, seed, shift=0.0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=n) + shift
+    return pd.DataFrame({"x": x, "y": x + rng.normal(size=n), "c": rng.choice(list("abc"), n), "m": np.where(rng.random(n) < 0.4, np.nan, x)})
+
+
+def pictures(n, seed, side=(6, 5)):
+    rng = np.random.default_rng(seed)
+    light = np.linspace(0, 1, side[0])[:, None] * rng.random((n, 1, 1)) + 0.2 * rng.random((n, *side))
+    return (light * 200).astype(np.uint8)
+
+
+def test_auroc_with_ties():
+    scores, positive = np.array([0, 1, 1, 2, 2, 2.0]), np.array([False, True, False, True, False, True])
+    assert auroc(scores, positive) == pytest.approx(roc_auc_score(positive, scores))
+
+
+def test_tables_of_one_distribution_are_at_chance_on_average():
+    schema = Schema.fit(mixed(500, 0))
+    values = [c2st(schema.encode(mixed(200, 2 * s + 1)), schema.encode(mixed(200, 2 * s + 2)), schema, s) for s in range(4)]
+    assert np.mean(values) == pytest.approx(0.5, abs=0.03)
+
+
+def test_disjoint_tables_are_told_apart():
+    schema = Schema.fit(mixed(500, 0))
+    assert c2st(schema.encode(mixed(150, 1)), schema.encode(mixed(150, 2, shift=8.0)), schema) > 0.99
+
+
+def test_dependence_alone_is_enough():
+    schema = Schema.fit(mixed(500, 0))
+    fake = mixed(400, 2)
+    fake["y"] = np.random.default_rng(0).permutation(fake["y"])
+    assert c2st(schema.encode(mixed(400, 1)), schema.encode(fake), schema) > 0.6
+
+
+def test_blanks_alone_are_enough():
+    schema = Schema.fit(mixed(500, 0))
+    fake = mixed(300, 2)
+    fake["m"] = fake["x"]
+    assert c2st(schema.encode(mixed(300, 1)), schema.encode(fake), schema) > 0.6
+
+
+def test_images():
+    schema = Schema.fit(pictures(100, 0))
+    real, same, upside_down = schema.encode(pictures(80, 1)), schema.encode(pictures(80, 2)), schema.encode(pictures(80, 3)[:, ::-1])
+    assert c2st(real, same, schema) == pytest.approx(0.5, abs=0.13)
+    assert c2st(real, upside_down, schema) > 0.95
+
+
+@pytest.mark.parametrize("make", [mixed, pictures])
+def test_the_seed_decides_and_nothing_else(make, monkeypatch):
+    monkeypatch.setattr("ectype.metrics.c2st.CNN_STEPS", 10)
+    schema = Schema.fit(make(60, 0))
+    real, fake = schema.encode(make(40, 1)), schema.encode(make(40, 2))
+    first = c2st(real, fake, schema, seed=1)
+    torch.manual_seed(5)
+    np.random.seed(5)
+    assert c2st(real, fake, schema, seed=1) == first
+    assert c2st(real, fake, schema, seed=2) != first
