@@ -11,9 +11,11 @@ import importlib.metadata
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import update_wrapper
 from pathlib import Path
+from types import MethodType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,16 +24,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_random_state
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from . import registry, rng
-from .data.schema import Schema
+from .data.schema import Schema, as_container
 from .errors import CapabilityError, DataError, InvalidParameterError, SavedModelError, SchemaMismatchError
 from .spec import PRESET, Net, Spec, Train, annotations, validate
 from .train.checkpoint import remove_checkpoint
-from .train.device import threads_for
+from .train.device import arithmetic, threads_for
 from .train.loop import Reporter, train
 from .train.objective import Objective, n_parameters
 
@@ -40,17 +40,25 @@ MAX_CLASSES = 100           # whole numbers in y up to this many different ones 
 BATCH = 1024
 
 
-def _can(*needed: str):
-    """For ``available_if``: the family names all of these capabilities."""
+class _can:                                                                     # noqa: N801 (a decorator)
+    """A method of the families that have all the ``needed`` capabilities, or one of those joined by ``|``.
 
-    def check(model: GenerativeModel) -> bool:
-        absent = [n for n in needed if n not in model.capabilities]
-        if absent:
-            able = [n for n in registry.names() if set(needed) <= registry.load(n).capabilities]
-            raise CapabilityError(f"{type(model).__name__} cannot {' and '.join(absent)}", hint=f"these can: {', '.join(able)}")
-        return True
+    For the others the attribute does not exist: :class:`CapabilityError` is an ``AttributeError`` that says who has it.
+    """
 
-    return available_if(check)
+    def __init__(self, *needed: str):
+        self.needed = needed
+
+    def __call__(self, method: Callable) -> _can:
+        self.method = method
+        return update_wrapper(self, method)
+
+    def __get__(self, model: GenerativeModel | None, owner: type) -> Callable:
+        absent = [n for n in self.needed if not owner.capabilities & set(n.split("|"))]
+        if model is None or not absent:
+            return self.method if model is None else MethodType(self.method, model)
+        able = [n for n in registry.names() if all(registry.load(n).capabilities & set(k.split("|")) for k in self.needed)]
+        raise CapabilityError(f"{owner.__name__} cannot {' and '.join(absent)}".replace("|", " or "), hint=f"these can: {', '.join(able)}")
 
 
 class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -88,11 +96,9 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         """
         validate(type(self).__name__, self.get_params(deep=False), annotations(type(self).__init__))
         self.schema_ = Schema.fit(X, kinds=kinds)
-        validate_data(self, X=X if hasattr(X, "shape") else np.asarray(X), skip_check_array=True, reset=True)
-        x = torch.from_numpy(self.schema_.encode(X))
+        x = self._encode(X, reset=True)
         self.condition_, c = self._fit_condition(y, len(x))
-        self.seed_ = int(check_random_state(self.random_state).randint(2**31)) if not isinstance(self.random_state, int) \
-            else self.random_state
+        self.seed_ = rng.as_seed(self.random_state)
         self.train_ = self.train.over(self.preset)
         with rng.preserved():
             rng.reseed(self.seed_, "weights")
@@ -106,6 +112,15 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         if outcome.interrupted:
             raise KeyboardInterrupt
         return self
+
+    def _encode(self, X: Any, *, reset: bool = False) -> torch.Tensor:
+        """Stored rows; the number of features and their names are learnt (``reset``) or checked in scikit-learn's way."""
+        X = as_container(X)
+        try:
+            validate_data(self, X=X, skip_check_array=True, reset=reset)
+        except ValueError as error:
+            raise SchemaMismatchError(str(error)) from None
+        return torch.from_numpy(self.schema_.encode(X))
 
     def _fit_condition(self, y: Any, n: int) -> tuple[Schema | None, torch.Tensor | None]:
         if not self.conditional:
@@ -148,10 +163,10 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             if not isinstance(value, int | np.integer) or value < 1:
                 raise InvalidParameterError(f"{name} is out of its domain", expected="an int >= 1", got=repr(value))
         c = self._encode_condition(condition, n)
-        seed = random_state if isinstance(random_state, int) else int(check_random_state(random_state).randint(2**31))
+        seed = rng.as_seed(random_state)
         batch_size = -(-batch_size // rng.Rows.BLOCK) * rng.Rows.BLOCK
         parts = []
-        with threads_for(self.objective_):
+        with threads_for(self.objective_), arithmetic(self.objective_, self._device, self.train_.precision)():
             for start in range(0, n, batch_size):
                 rows = rng.Rows(seed, start, min(batch_size, n - start), self._device)
                 rows_c = None if c is None else c[start : start + rows.n]
@@ -179,10 +194,18 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     # -- codes -----------------------------------------------------------------------------------------------------------------
 
-    @_can("encode")
     def transform(self, X: Any, condition: Any = None) -> np.ndarray:
         """The code of each row, ``(N, latent_dim)`` float32."""
         return self._by_batch(X, condition, lambda x, c: self.objective_.encode(x, c))
+
+    def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> np.ndarray:
+        """``fit``, then ``transform``."""
+        return self.fit(X, y, **fit_params).transform(X, y if self.conditional else None)
+
+    @_can("encode")
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Names of the codes: the class's name in small letters and a number."""
+        return super().get_feature_names_out(input_features)
 
     @_can("encode", "decode")
     def inverse_transform(self, X: Any, condition: Any = None) -> Any:
@@ -193,8 +216,8 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             raise SchemaMismatchError("codes of another width", expected=f"(N, {self._n_features_out})", got=tuple(codes.shape))
         c = self._encode_condition(condition, len(codes))
         with torch.no_grad(), threads_for(self.objective_):
-            parts = [self.objective_.decode(codes[s], None if c is None else c[s]).cpu() for s in _slices(len(codes))]
-        return self.schema_.decode(torch.cat(parts).numpy())
+            parts = [self.objective_.decode(codes[rows], None if c is None else c[rows]).cpu() for rows in _batches(len(codes))]
+        return self.schema_.decode(torch.cat(parts)[: len(codes)].numpy())
 
     @_can("encode", "decode")
     def reconstruct(self, X: Any, condition: Any = None) -> Any:
@@ -214,19 +237,18 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         """Mean of :meth:`score_samples`; ``y`` is the condition of a conditional model, else ignored."""
         return float(self.score_samples(X, condition=y if self.conditional else None).mean())
 
+    @_can("exact|bound")
     def log_likelihood(self, X: Any, condition: Any = None) -> np.ndarray:
         """log p(x) of each row, ``(N,)``, in nats, or a lower bound of it (``"bound" in capabilities``).
 
-        A density in the user's units for continuous columns, a probability for all others (categories, whole numbers, pixels).
+        A density in the user's units for continuous values, a probability for the others (categories, counts, spikes, pixels).
         """
-        if not self.capabilities & {"exact", "bound"}:
-            raise CapabilityError(f"{type(self).__name__} has no likelihood", hint="flow has the exact one, vae a lower bound")
         values = self._by_batch(X, condition, lambda x, c: self.objective_.log_prob(x, c, self._shared(len(x)))).astype(np.float64)
         if not self.schema_.is_image:
             stored = self.schema_.encode(X)
             for i, b in enumerate(self.schema_.blocks):
-                if b.type == "number" and not b.discrete:
-                    values += np.nan_to_num(b.log_derivative(b.inverse(stored[:, i].astype(np.float64))))
+                if b.type == "number":
+                    values += np.where(np.isnan(stored[:, i]), 0.0, b.log_derivative(stored[:, i]))
         return values
 
     def _shared(self, n: int) -> rng.Shared:
@@ -235,14 +257,13 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     @torch.no_grad()
     def _by_batch(self, X: Any, condition: Any, function) -> np.ndarray:
         check_is_fitted(self)
-        validate_data(self, X=X if hasattr(X, "shape") else np.asarray(X), skip_check_array=True, reset=False)
-        x = torch.from_numpy(self.schema_.encode(X))
+        x = self._encode(X)
         if not len(x):
             raise DataError("Found array with 0 sample(s) while a minimum of 1 is required.")
         c = self._encode_condition(condition, len(x))
         with threads_for(self.objective_):
-            parts = [function(x[s].to(self._device), None if c is None else c[s]).cpu() for s in _slices(len(x))]
-        return torch.cat(parts).numpy()
+            parts = [function(x[rows].to(self._device), None if c is None else c[rows]).cpu() for rows in _batches(len(x))]
+        return torch.cat(parts)[: len(x)].numpy()
 
     @property
     def _device(self) -> torch.device:
@@ -275,6 +296,7 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         tags.input_tags.categorical = tags.input_tags.string = True
         tags.input_tags.three_d_array = True
         tags.target_tags.required = False
+        tags.transformer_tags.preserves_dtype = []              # codes are float32 whatever the rows are
         tags.non_deterministic = False
         return tags
 
@@ -308,6 +330,11 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         if not self.interrupted_:
             remove_checkpoint(folder)
         return folder
+
+
+# Not as decorators: scikit-learn's set_output wraps these two when the class is made, and would leave a plain function.
+GenerativeModel.transform = _can("encode")(GenerativeModel.transform)
+GenerativeModel.fit_transform = _can("encode")(GenerativeModel.fit_transform)
 
 
 def load(path: str | os.PathLike) -> GenerativeModel:
@@ -359,8 +386,12 @@ def _label_frame(y: Any) -> pd.DataFrame:
     return pd.DataFrame({"label": values})
 
 
-def _slices(n: int) -> list[slice]:
-    return [slice(s, min(s + BATCH, n)) for s in range(0, n, BATCH)]
+def _batches(n: int, multiple: int = 32) -> list[torch.Tensor]:
+    """Indices of n rows in batches; the last row is repeated up to a round number.
+
+    The kernels for a handful of rows add in another order than those for many: filled up, a row has the same result alone and among others.
+    """
+    return [torch.arange(s, min(s + BATCH, -(-n // multiple) * multiple)).clamp(max=n - 1) for s in range(0, n, BATCH)]
 
 
 SPECS = {"Train": Train, "Net": Net}
@@ -370,7 +401,7 @@ def _to_json(params: Mapping[str, Any]) -> dict[str, Any]:
     def plain(v: Any) -> Any:
         if isinstance(v, Spec):
             return {"spec": type(v).__name__, **asdict(v)}
-        if isinstance(v, np.random.RandomState):
+        if isinstance(v, np.random.RandomState | np.random.Generator):
             return None
         return v.item() if isinstance(v, np.generic) else v
 

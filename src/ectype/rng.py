@@ -8,6 +8,8 @@ row 7 is the same row. The global generators are left as they were found.
 from __future__ import annotations
 
 import hashlib
+import numbers
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,10 +17,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .errors import InvalidParameterError
+
 
 def seed_of(*path: object) -> int:
     """A 63-bit seed from a path such as ``(0, "train", 17)``."""
     return int.from_bytes(hashlib.blake2b(repr(path).encode(), digest_size=8).digest(), "little") >> 1
+
+
+def as_seed(random_state: int | np.random.RandomState | np.random.Generator | None) -> int:
+    """An int is itself, ``None`` a new one, and a NumPy generator gives its next."""
+    if random_state is None:
+        return secrets.randbits(31)
+    if isinstance(random_state, numbers.Integral):
+        return int(random_state)
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**31))
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**31))
+    raise InvalidParameterError("random_state is out of its domain", expected="an int, a NumPy generator or None", got=repr(random_state))
 
 
 def generator(*path: object) -> torch.Generator:

@@ -133,7 +133,7 @@ def describe(hint: Any) -> str:
         return "one of " + ", ".join(repr(a) for a in args)
     if origin is tuple:
         return "a tuple of " + (describe(args[0]) if Ellipsis in args else ", ".join(describe(a) for a in args))
-    names = {int: "an int", float: "a number", bool: "True or False", str: "text", type(None): "None"}
+    names = {Any: "anything", int: "an int", float: "a number", bool: "True or False", str: "text", type(None): "None"}
     return names.get(hint, f"a {getattr(hint, '__name__', hint)}")
 
 
@@ -149,7 +149,7 @@ def invalid_examples(hint: Any) -> list[Any]:
         return ["no such choice"]
     if origin is tuple:
         return ["text", *([(v,) for v in invalid_examples(args[0])] if Ellipsis in args else [()])]
-    return {int: [1.5, "text"], float: ["text"], bool: ["text"], str: [1], type(None): []}.get(hint, ["text"])
+    return {int: [1.5, "text"], float: ["text"], bool: ["text"], str: [1], type(None): [], Any: []}.get(hint, ["text"])
 
 
 class Spec:
@@ -199,7 +199,7 @@ class Train(Spec):
     """Largest norm of a player's gradient."""
     warmup: Annotated[int, Interval(0)] | None = None
     """Steps over which the learning rate rises from zero."""
-    ema: Share | None = None
+    ema: Annotated[float, Interval(0, 0.25)] | None = None
     """Relative length of the average over weights: about this share of the run so far; 0 = no average."""
     validation: Annotated[float, Interval(0, 0.5)] | None = None
     """Share of the rows held out for the quality curve and early stopping; 0 = none."""

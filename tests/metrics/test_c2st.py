@@ -7,7 +7,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from ectype.data.schema import Schema
-from ectype.metrics.c2st import auroc, c2st
+from ectype.metrics.c2st import _cnn_logits, auroc, c2st
 from ectype.metrics.threads import one_thread
 
 
@@ -20,7 +20,8 @@ def _one_thread():
 def mixed(n, seed, shift=0.0):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=n) + shift
-    return pd.DataFrame({"x": x, "y": x + rng.normal(size=n), "c": rng.choice(list("abc"), n), "m": np.where(rng.random(n) < 0.4, np.nan, x)})
+    return pd.DataFrame({"x": x, "y": x + rng.normal(size=n), "c": rng.choice(list("abc"), n),
+                         "m": np.where(rng.random(n) < 0.4, np.nan, x)})
 
 
 def pictures(n, seed, side=(6, 5)):
@@ -59,11 +60,22 @@ def test_blanks_alone_are_enough():
     assert c2st(schema.encode(mixed(300, 1)), schema.encode(fake), schema) > 0.6
 
 
-def test_images():
+def test_images(monkeypatch):
+    monkeypatch.setattr("ectype.metrics.c2st.CNN_STEPS", 40)
     schema = Schema.fit(pictures(100, 0))
-    real, same, upside_down = schema.encode(pictures(80, 1)), schema.encode(pictures(80, 2)), schema.encode(pictures(80, 3)[:, ::-1])
+    real, same, upside_down = (schema.encode(p) for p in (pictures(80, 1), pictures(80, 2), pictures(80, 3)[:, ::-1]))
     assert c2st(real, same, schema) == pytest.approx(0.5, abs=0.13)
     assert c2st(real, upside_down, schema) > 0.95
+
+
+def test_the_network_sees_what_is_at_no_single_pixel():
+    rng = np.random.default_rng(0)
+    images, lying = np.zeros((300, 1, 12, 12), np.uint8), np.arange(300) % 2
+    for image, turn in zip(images[:, 0], lying, strict=True):
+        i, j = rng.integers(0, 10, 2)
+        (image.T if turn else image)[i : i + 3, j] = 255                # a short stroke somewhere, upright or lying
+    logits = _cnn_logits(images[:200], lying[:200], images[200:], 0)
+    assert auroc(logits, lying[200:] == 1) > 0.9
 
 
 @pytest.mark.parametrize("make", [mixed, pictures])

@@ -35,7 +35,8 @@ def judged():
     noisy[:, :3] += 0.5 * rng.normal(size=(300, 3)) * np.nanstd(train[:, :3], axis=0)
     some_copied = np.concatenate([train[:150], fresh[:150]])
     figures = {"floor": evaluator.floor(), "fresh": evaluator.evaluate(fresh), "noisy": evaluator.evaluate(noisy),
-               "four modes": evaluator.evaluate(schema.encode(ring(300, 5, modes=4))), "half copied": evaluator.evaluate(some_copied),
+               "four modes": evaluator.evaluate(schema.encode(ring(300, 5, modes=4))),
+               "half copied": evaluator.evaluate(some_copied),
                "constant": evaluator.evaluate(np.repeat(fresh[:1], 300, axis=0))}
     for name, dummy in DUMMIES.items():
         figures[name] = evaluator.evaluate(dummy(train, schema, evaluator.n, 0))
@@ -50,10 +51,12 @@ def digits():
     schema = Schema.fit(images)
     stored = schema.encode(images)
     evaluator = Evaluator(schema, stored[:600], stored[600:750], stored[750:], labels=labels[:600])
-    figures = {"floor": evaluator.floor()}
-    for name in ("training_copy", "marginals", "bootstrap_noise"):
-        figures[name] = evaluator.evaluate(DUMMIES[name](stored[:600], schema, evaluator.n, 0))
-    figures["five digits"] = evaluator.evaluate(stored[:600][labels[:600] < 5][:150])
+    chosen = ("training_copy", "marginals", "bootstrap_noise")
+    generated = {name: DUMMIES[name](stored[:600], schema, evaluator.n, 0) for name in chosen}
+    generated["five digits"] = stored[:600][labels[:600] < 5][:150]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ectype.metrics.c2st.CNN_STEPS", 20)     # the trees see all of this; the network has tests of its own
+        figures = {"floor": evaluator.floor()} | {name: evaluator.evaluate(rows) for name, rows in generated.items()}
     return evaluator, stored, labels, pd.DataFrame(figures)
 
 
@@ -81,7 +84,7 @@ def test_the_copy_is_perfect_but_for_memorisation(judged, digits):
         copy = table["training_copy"]
         assert copy["memorisation"] == copy["duplicates"] == 1.0 and table["floor"]["duplicates"] < 0.05
         assert copy["c2st"] < 0.6 and copy["precision"] > 0.9 and copy["coverage"] > 0.9
-        for name in ("c2st", "frechet_pca", "frechet_features", "sliced_wasserstein", "density", "coverage"):
+        for name in ("c2st", "frechet_pca", "frechet_features", "sliced_wasserstein", "coverage"):
             gaps = table.loc[name, ["training_copy", "marginals", "bootstrap_noise"]].map(METRICS[name].gap)
             assert gaps.idxmin() == "training_copy", name
 
@@ -127,10 +130,12 @@ def test_lost_digits_lower_coverage_and_recall(digits):
 def test_pixel_noise_is_seen(digits):
     noisy, floor = digits[3]["bootstrap_noise"], digits[3]["floor"]
     assert noisy["c2st"] > 0.9
-    assert noisy["density"] < floor["density"] - 0.1 and noisy["memorisation"] > 0.9 and noisy["duplicates"] == 0.0
+    assert noisy["frechet_features"] > 1.5 * floor["frechet_features"]
+    assert noisy["memorisation"] > 0.9 and noisy["duplicates"] == 0.0
 
 
-def test_the_arrays_and_the_seed_decide_and_nothing_is_left_behind(digits):
+def test_the_arrays_and_the_seed_decide_and_nothing_is_left_behind(digits, monkeypatch):
+    monkeypatch.setattr("ectype.metrics.c2st.CNN_STEPS", 20)
     evaluator, stored, labels, figures = digits
     before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate(), torch.get_num_threads()
     again = Evaluator(evaluator.schema, stored[:600], stored[600:750], stored[750:], labels=labels[:600])
@@ -225,8 +230,8 @@ def test_shapes_pixels_and_labels_that_do_not_fit(digits):
         Evaluator(evaluator.schema, stored[:600], stored[600:750], stored[750:751])
 
 
-@pytest.mark.parametrize(("name", "value", "gap"), [("c2st", 0.45, 0.0), ("c2st", 0.75, 0.25), ("density", 1.4, 0.0), ("recall", 0.9, 0.1),
-                                                     ("frechet_pca", 0.3, 0.3)])
+@pytest.mark.parametrize(("name", "value", "gap"), [
+    ("c2st", 0.45, 0.0), ("c2st", 0.75, 0.25), ("density", 1.4, 0.0), ("recall", 0.9, 0.1), ("frechet_pca", 0.3, 0.3)])
 def test_gap(name, value, gap):
     assert METRICS[name].gap(value) == pytest.approx(gap)
 

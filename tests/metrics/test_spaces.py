@@ -9,6 +9,13 @@ from sklearn.datasets import load_digits
 from ectype.data.schema import Schema
 from ectype.metrics.convnet import ConvFeatures, ConvNet, in_batches, train_classifier, turned
 from ectype.metrics.spaces import Columns, FourierFeatures, Joined, Pixels, PrincipalComponents
+from ectype.metrics.threads import one_thread
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import html.parser
 import io
 import json
 import re
-import shutil
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,8 @@ from rich.console import Console
 from sklearn.datasets import load_digits, make_moons
 
 from ectype.errors import DataFileError
-from ectype.report import render_table, write_report
+from ectype.report import charts, numbers, pictures, render_table, write_report
+from ectype.report.tradeoff import Spot, tradeoff
 
 ROWS = {    # label, C2ST, Fréchet, coverage, recall, rows/s, evaluations, parameters, (quality, coverage) scores, marks
     "autoencoder": ("Autoencoder", 0.93, 2.1, 0.61, 0.66, 31000, 1, 41_000, (0.41, 0.70), (0, 1, 0)),
@@ -147,3 +148,281 @@ def write_plane(directory):
             "split": {"train": 1800, "holdout": 600, "test": 600, "evaluated": 600}, "schema": schema}
     (directory / "results.json").write_text(json.dumps(example(data, ["x0", "x1"])))
     return directory
+
+
+WRITERS = {"images": write_images, "table": write_table, "plane": write_plane}
+VOID = {"meta", "img", "br", "link", "rect", "line", "circle", "path", "polygon", "hr", "input"}
+
+
+class Page(html.parser.HTMLParser):
+    """A page taken apart: every element with its attributes, the text under each heading, and whether all tags are closed."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.text, self.elements, self.open, self.headings, self.data = text, [], [], [], []
+        self.feed(text)
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag in ("h1", "h2", "h3"):
+            self.headings.append([tag, ""])
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-1:]}"
+        self.open.pop()
+
+    def handle_data(self, data):
+        self.data.append(data)
+        if self.open and {"h1", "h2", "h3"} & set(self.open):
+            self.headings[-1][1] += data
+
+    def all(self, tag):
+        return [attrs for t, attrs in self.elements if t == tag]
+
+
+@pytest.fixture(scope="module", params=WRITERS)
+def page(request, tmp_path_factory):
+    folder = WRITERS[request.param](tmp_path_factory.mktemp(request.param))
+    return Page(write_report(folder).read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_images(tmp_path)
+
+
+def change(folder, edit) -> dict:
+    """Edit ``results.json`` in place."""
+    path = folder / "results.json"
+    results = json.loads(path.read_text())
+    edit(results)
+    path.write_text(json.dumps(results))
+    return results
+
+
+# ------------------------------------------------------------------------------------------------------------------- the whole page
+
+
+def test_the_page_fetches_nothing_and_runs_nothing(page):
+    assert not page.all("script") and not page.all("link") and not page.all("iframe")
+    addresses = [a[k] for _, a in page.elements for k in ("src", "href") if k in a]
+    assert addresses and all(a.startswith(("#", "data:")) for a in addresses)
+    assert "url(" not in page.text and "@import" not in page.text and len(page.text) < 5_000_000
+
+
+def test_the_page_has_an_outline(page):
+    assert [text for tag, text in page.headings if tag == "h1"] == [page.headings[0][1]]
+    assert [text for tag, text in page.headings if tag == "h2"] == [
+        "Quality, speed and coverage", "Marks, and why", "All figures", "Real beside generated", "How to read this page", "The data, as understood",
+        "The run, and how to repeat it"]
+    ids = [a["id"] for _, a in page.elements if "id" in a]
+    assert len(ids) == len(set(ids)) and {a["href"][1:] for a in page.all("a")} <= set(ids)
+
+
+def test_everything_can_be_read_aloud(page):
+    assert page.all("html")[0]["lang"] == "en"
+    assert all(a.get("alt") for a in page.all("img"))
+    assert all(a.get("aria-hidden") == "true" or (a.get("role") == "img" and len(a["aria-label"]) > 10) for a in page.all("svg"))
+    assert len(page.all("caption")) == len(page.all("table")) > 4
+    assert all(a.get("tabindex") == "0" and ("aria-label" in a or "aria-labelledby" in a) for a in page.all("div") if a.get("class") == "scroll")
+    assert all("scope" in a for a in page.all("th"))
+
+
+def test_every_row_has_its_card_and_the_pick_comes_first(page):
+    cards = [a["aria-labelledby"] for a in page.all("article")]
+    assert cards[0] == "card-vae" and set(cards) == {f"card-{n}" for n in ROWS}
+
+
+def test_every_figure_is_explained(page):
+    text = " ".join(page.data)
+    for title, *_ in METRICS.values():
+        assert f"What {title} says in one sentence." in text and f"What {title} cannot see." in text
+
+
+def test_families_floor_and_dummies_stand_in_this_order(page):
+    for table in page.text.split('<table class="figures">')[1:3]:
+        assert table.index("VAE") < table.index("Real data") < table.index("Gaussian mixture")
+
+
+# ------------------------------------------------------------------------------------------------------------------- details
+
+
+def test_the_page_is_drawn_from_the_files_alone(folder):
+    first = write_report(folder).read_text()
+    assert write_report(folder).read_text() == first
+
+
+def test_images_are_shown_pixel_by_pixel(folder):
+    text = write_report(folder).read_text()
+    assert text.count("data:image/png;base64,") == 2 * len(ROWS) and "image-rendering: pixelated" in text
+
+
+def test_large_pictures_keep_the_page_small(folder):
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, size=(60, 120, 160, 3), dtype=np.uint8)       # nothing compresses worse
+    for name in ("real", *ROWS):
+        np.savez(folder / "samples" / f"{name}.npz", x=noise)
+    change(folder, lambda r: r["data"]["schema"][0].update(height=120, width=160, channels=3, levels=256, top=255.0))
+    assert write_report(folder).stat().st_size < 5_000_000
+
+
+def test_names_from_the_data_are_text_and_not_markup(tmp_path):
+    text = write_report(write_table(tmp_path)).read_text()
+    assert "<b>married</b>" not in text and "&lt;b&gt;married&lt;/b&gt;" in text
+
+
+def test_the_worst_column_is_named_and_drawn_first(tmp_path):
+    text = write_report(write_table(tmp_path)).read_text()
+    assert "Furthest from real: <strong>age</strong>" in text
+    panels = text.split('<div class="panels">')[1]
+    assert panels.index("<span>age</span>") < panels.index("<span>workclass</span>") and "(blank)" in panels
+
+
+def test_two_columns_are_shown_as_a_plane(tmp_path):
+    page = Page(write_report(write_plane(tmp_path)).read_text())
+    assert sum(a.get("aria-label", "").startswith("Scatter plot of 600 real rows") for a in page.all("svg")) == len(ROWS)
+
+
+def test_failed_families_interruptions_and_notes_are_said(folder):
+    def edit(r):
+        r["models"]["gan"].update(seeds=[], metrics={}, steps=[], error="seed 0: DivergedError: <it> does not stay finite")
+        del r["marks"]["gan"]
+        r["settings"]["interrupted"] = True
+    change(folder, edit)
+    text = write_report(folder).read_text()
+    assert "seed 0: DivergedError: &lt;it&gt; does not stay finite" in text and "was interrupted" in text
+    assert "1,140 times the sampling time" in text and 'id="card-gan"' not in text
+
+
+def test_a_page_without_any_model_is_still_a_page(folder):
+    def edit(r):
+        for n, e in r["models"].items():
+            e.update(seeds=[], metrics={}, steps=[], error="seed 0: no")
+            del r["marks"][n]
+        r["pick"] = {"name": None, "family": None, "reason": "No family could be trained on these data.", "notes": []}
+    results = change(folder, edit)
+    assert "No family could be trained on digits" in write_report(folder).read_text()
+    assert "failed" in lines(results)
+
+
+def test_a_likelihood_that_is_a_bound_is_written_as_one(folder):
+    text = write_report(folder).read_text()
+    assert "≥ −101.3" in text and "≥ <b>−97.8" not in text and "<b>−97.8</b>" in text
+
+
+def test_a_run_in_seconds_can_be_repeated_in_steps(folder):
+    text = write_report(folder).read_text()
+    assert "&#39;vae&#39;: [2130, 2096, 2144]" in text and "ectype compare digits --models autoencoder,vae,gan,flow,ddpm --budget 10s" in text
+
+
+def test_training_loss_stands_in_where_nothing_was_held_out(folder):
+    runs = [{"seed": 0, "history": [{"step": s, "elapsed_s": 1.0, "generator.loss": 1 / s, "critic.loss": 2 / s} for s in (25, 50, 75)]}]
+    (folder / "curves" / "gan.json").write_text(json.dumps(runs))
+    assert "Training loss (critic.loss)" in write_report(folder).read_text()
+
+
+@pytest.mark.parametrize("damage", [lambda p: p.unlink(), lambda p: p.write_text("{"), lambda p: p.write_text("[]"),
+                                    lambda p: p.write_text('{"schema_version": 99}')])
+def test_a_folder_that_cannot_be_drawn_says_what_to_do(folder, damage):
+    damage(folder / "results.json")
+    with pytest.raises(DataFileError, match="hint"):
+        write_report(folder)
+
+
+def test_missing_samples_are_named(folder):
+    (folder / "samples" / "vae.npz").unlink()
+    with pytest.raises(DataFileError, match=r"vae\.npz"):
+        write_report(folder)
+
+
+# ------------------------------------------------------------------------------------------------------------------- drawings
+
+
+@pytest.mark.parametrize("width", [860, 360])
+@pytest.mark.parametrize("spread", [0.0, 0.05, 0.4])
+def test_labels_of_the_picture_do_not_overlap(width, spread):
+    rng = np.random.default_rng(3)
+    names = [e[0] for e in ROWS.values()]
+    spots = [Spot(n, i, 10 ** (3 + spread * 4 * rng.normal()), float(np.clip(0.6 + spread * rng.normal(), 0, 1)), 0.05, 0.8) for i, n in enumerate(names)]
+    picture = tradeoff(spots, mixture=0.55, threshold=0.5, slowest=100.0, width=width, height=420)
+    found = re.findall(r'<text x="([\d.-]+)" y="([\d.-]+)" class="name"[^>]*>([^<]+)<', picture)
+    assert [name for *_, name in sorted(found, key=lambda f: names.index(f[2]))] == names
+    boxes = [(float(x), float(y) - 11, float(x) + 7.6 * len(name), float(y) + 2) for x, y, name in found]
+    assert all(0 <= b[0] and b[2] <= width + 8 and 0 <= b[1] for b in boxes)
+    for a, b in combinations(boxes, 2):
+        assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1], (a, b)
+
+
+def test_shapes_differ_and_keep_their_area():
+    drawn = {shape: charts.marker(shape, 50, 50, 10, "") for shape in charts.SHAPES}
+    assert len(set(drawn.values())) == len(charts.SHAPES)
+    for shape, text in drawn.items():
+        points = np.array([p.split(",") for p in re.findall(r"[\d.-]+,[\d.-]+", text)], float)
+        if len(points):
+            x, y = points.T
+            area = abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2
+            assert 0.8 < area / (np.pi * 100) < 1.2, shape
+
+
+def test_a_histogram_of_equal_samples_is_the_same_line_twice():
+    values = np.random.default_rng(0).normal(size=500)
+    area, line = re.findall(r'd="M([^"]+)"', charts.histogram(values, values, 0, "the same twice"))
+    assert line in area
+
+
+@pytest.mark.parametrize("values", [np.zeros(5), np.array([1e300, -1e300, 0.0]), np.arange(3.0)])
+def test_a_histogram_survives_odd_columns(values):
+    assert "nan" not in charts.histogram(values, values[:2], 0, "odd column")
+
+
+def test_a_grid_holds_every_image_once():
+    images = np.arange(6, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 5), np.uint8)
+    sheet = np.asarray(pictures.grid(images, 3, 5.0))
+    grow = pictures.SMALLEST // 5
+    assert sheet.shape == (2 * 4 * grow + pictures.GAP, 3 * 5 * grow + 2 * pictures.GAP, 2)
+    assert [sheet[(4 * grow + pictures.GAP) * (i // 3), (5 * grow + pictures.GAP) * (i % 3), 0] for i in range(6)] == [0, 51, 102, 153, 204, 255]
+    assert (sheet[4 * grow, :, 1] == 0).all()
+
+
+@pytest.mark.parametrize(("metric", "value", "text"), [
+    ("c2st", 0.7149, "0.71"), ("rows_per_s", 12345.6, "12,300"), ("rows_per_s", 21.04, "21.0"), ("parameters", 123456, "123,456"), ("nfe", 1000.0, "1,000"),
+    ("frechet_pca", 0.04312, "0.0431"), ("log_likelihood", -101.26, "−101"), ("fit_s", 0.0, "0"), ("c2st", None, "–")])
+def test_figures_have_the_digits_they_deserve(metric, value, text):
+    assert numbers.number(metric, value) == text
+
+
+def test_a_column_of_figures_has_one_number_of_decimals():
+    values = [2.1, 0.61, 12.0]
+    digits = numbers.decimals("frechet_pca", values)
+    assert [numbers.number("frechet_pca", v, digits) for v in values] == ["2.100", "0.610", "12.000"]
+    assert numbers.spread("frechet_pca", {"mean": 2.1, "std": 0.08}, digits) == "±0.080"
+
+
+@pytest.mark.parametrize(("better", "winners"), [("lower", {"a"}), ("higher", {"c"}), ("half", {"a", "b"})])
+def test_those_that_are_written_alike_are_best_together(better, winners):
+    figures = {n: {"mean": v, "better": better} for n, v in (("a", 0.42), ("b", 0.503), ("c", 0.9), ("d", None))}
+    assert numbers.best("c2st", figures) == winners
+
+
+# ------------------------------------------------------------------------------------------------------------------- the terminal
+
+
+def lines(results: dict) -> str:
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(render_table(results))
+    return console.export_text()
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_the_table_fits_in_a_hundred_columns(tmp_path, kind):
+    text = lines(json.loads((WRITERS[kind](tmp_path) / "results.json").read_text()))
+    head, *rows = [line.rstrip() for line in text.splitlines()]
+    assert max(len(line) for line in rows) <= 100 and "NFE" in head and "…" not in text
+    assert next(line for line in rows if line.startswith("DDPM ")).split()[-1] == "1,000"
+    assert text.index("DDPM ddim50") < text.index("Real data") < text.index("Gaussian mixture") < text.index("Pick for")

@@ -11,8 +11,8 @@ module          what it holds
 `fit` …         one module for each group of commands
 =============== =================================================================
 
-Standard output carries data or nothing. Exit codes: 0 done; 2 the user's mistake; 1 anything else, a full disk included; 130 Ctrl-C;
-141 the reader of standard output went away. ``ECTYPE_DEBUG=1`` shows the traceback of every error.
+Standard output carries data or nothing. Exit codes: 0 done; 2 the user's mistake; 1 anything else, a full disk included; 130
+Ctrl-C; 141 the reader of standard output went away. ``ECTYPE_DEBUG=1`` shows the traceback of every error.
 """
 
 from __future__ import annotations
@@ -48,7 +48,6 @@ COMMANDS = {
     "models": Command("about:models", "[NAME]", "List the families of models, or show one with all its settings."),
     "data": Command("about:data", "DATA", "Show how data are understood: columns, kinds, blanks, ranges."),
 }
-EXAMPLES = ("ectype compare digits", "ectype fit vae data.csv --out run --budget 60s", "ectype sample run -n 1000 --out new.csv")
 GONE = 128 + 13         # as a program that SIGPIPE ends
 INTERRUPTED = 128 + 2
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -93,11 +92,21 @@ def _run(argv: list[str]) -> int:
 def _overview() -> str:
     """What `ectype --help` shows; it imports no library."""
     width = max(len(f"{name} {c.usage}") for name, c in COMMANDS.items())
-    lines = ["usage: ectype COMMAND …", "", "Deep generative models on your own tables and images, measured against each other.", ""]
-    lines += [f"  {f'{name} {c.usage}':<{width}}   {c.summary}" for name, c in COMMANDS.items()]
-    lines += ["", "DATA is a table (CSV, TSV, Parquet, NPY, NPZ), images (a folder, a zip, IDX, NPY, NPZ) or a name such as digits, iris, adult.",
-              "`ectype COMMAND --help` shows the flags of a command, `ectype fit MODEL --help` those of a model.", "", "examples:"]
-    return "\n".join([*lines, *(f"  {e}" for e in EXAMPLES)]) + "\n"
+    commands = "\n".join(f"  {f'{name} {c.usage}':<{width}}   {c.summary}" for name, c in COMMANDS.items())
+    return f"""usage: ectype COMMAND …
+
+Deep generative models on your own tables and images, measured against each other.
+
+{commands}
+
+DATA is a table (CSV, TSV, Parquet, NPY, NPZ), images (a folder, a zip, IDX, NPY, NPZ) or a name such as digits, iris, adult.
+`ectype COMMAND --help` shows the flags of a command, `ectype fit MODEL --help` those of a model.
+
+examples:
+  ectype compare digits
+  ectype fit vae data.csv --out run --budget 60s
+  ectype sample run -n 1000 --out new.csv
+"""
 
 
 def _tell(error: Exception) -> int:
@@ -119,7 +128,8 @@ def _tell(error: Exception) -> int:
     if isinstance(error, OSError) and error.filename is not None:
         Terminal().error(f"{error.filename}: {error.strerror}")
         return 2
-    Terminal().error(f"{type(error).__name__}: {error}".splitlines()[0], None if debug else "this should not happen; ECTYPE_DEBUG=1 shows where it did")
+    hint = None if debug else "this should not happen; ECTYPE_DEBUG=1 shows where it did"
+    Terminal().error(f"{type(error).__name__}: {error}".splitlines()[0], hint)
     return 1
 
 

@@ -59,7 +59,8 @@ def models(argv: list[str]) -> int:
     family = _family(flags.name)
     tables = {"settings": fitting(cls), "sampling": sampling(cls)}
     if flags.json:
-        _show(json.dumps({**family, **{k: [_as_dict(o) for o in v] for k, v in tables.items()}, "samplers": cls.sampling_presets}, indent=1))
+        described = {title: [_as_dict(o) for o in options] for title, options in tables.items()}
+        _show(json.dumps({**family, **described, "samplers": cls.sampling_presets}, indent=1))
         return 0
     _show(f"{family['title']} ({family['paper']})", "")
     for paragraph in prose(cls.__doc__):
@@ -81,10 +82,12 @@ def data(argv: list[str]) -> int:
     notes = list(dict.fromkeys((*dataset.notes, *schema.notes)))
     columns = describe(dataset, schema)
     if flags.json:
-        _show(json.dumps({"name": dataset.name, "kind": "images" if schema.is_image else "table", "rows": dataset.n_rows,
-                          "label": dataset.label, "fingerprint": dataset.fingerprint, "notes": notes, "columns": columns}, indent=1))
+        content = {"name": dataset.name, "kind": "images" if schema.is_image else "table", "rows": dataset.n_rows,
+                   "label": dataset.label, "fingerprint": dataset.fingerprint, "notes": notes, "columns": columns}
+        _show(json.dumps(content, indent=1))
         return 0
-    _show(f"{dataset.name}: {dataset.n_rows:,} " + ("images" if schema.is_image else f"rows, {len(columns)} columns"), "", _columns(columns))
+    size = "images" if schema.is_image else f"rows, {len(columns)} columns"
+    _show(f"{dataset.name}: {dataset.n_rows:,} {size}", "", _columns(columns))
     for note in notes:
         terminal.note(note)
     return 0
@@ -138,6 +141,9 @@ def _table(*heads: str) -> Table:
 
 
 def _show(*parts: RenderableType) -> None:
+    """Write to standard output; rendered first, because rich would end the program by itself when the reader has gone."""
     console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-    for part in parts:
-        console.print(part, soft_wrap=isinstance(part, str))
+    with console.capture() as rendered:
+        for part in parts:
+            console.print(part, soft_wrap=isinstance(part, str))
+    sys.stdout.write(rendered.get())

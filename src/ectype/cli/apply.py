@@ -16,7 +16,7 @@ from ..errors import CapabilityError, InvalidParameterError, UnknownNameError
 from ..estimator import load
 from . import COMMANDS
 from .files import Output, in_rows, is_numeric
-from .flags import Common, height_and_width, leading, optional, option_values, parse, with_options
+from .flags import Common, height_and_width, leading, option_values, optional, parse, with_options
 from .options import prose, sampling
 from .runs import MODEL, Rows, read_config, read_rows
 from .terminal import Terminal
@@ -88,12 +88,13 @@ class Decode(Conditioned, Trained):
 def sample(argv: list[str]) -> int:
     """New rows. The run's family decides which flags there are besides."""
     run, rest = leading(argv, lambda word: (Path(word) / MODEL).is_file())
+    summary = COMMANDS["sample"].summary
     if run is None:
-        run = parse(AnySample, rest, "sample", about=f"{COMMANDS['sample'].summary} `ectype sample RUN --help` shows the flags of its model too.").run
+        run = parse(AnySample, rest, "sample", about=f"{summary} `ectype sample RUN --help` shows the flags of its model too.").run
     run = Path(run)
     model = load(run)
     options = sampling(type(model))
-    about = " ".join([COMMANDS["sample"].summary, type(model).__name__ + ":", prose(type(model).sample.__doc__)[0]])
+    about = f"{summary} {type(model).__name__}: {prose(type(model).sample.__doc__)[0]}"
     flags = parse(with_options(Sample, options), rest, "sample", subject=str(run), about=about)
     terminal, config = Terminal(quiet=flags.quiet), read_config(run)
     output = _output(flags, model)
@@ -161,19 +162,19 @@ def _begin(argv: list[str], command: str, flags_class: type, needed: set[str]) -
     terminal, model = Terminal(quiet=flags.quiet), load(flags.run)
     absent = sorted(needed - model.capabilities)
     if absent:
-        raise CapabilityError(f"{type(model).__name__} cannot {' and '.join(absent)}", hint="`ectype models` shows which families can")
+        raise CapabilityError(f"{type(model).__name__} cannot {' and '.join(absent)}", hint="`ectype models` shows which can")
     _warn_if_interrupted(model, flags.run, terminal)
     return flags, model, read_config(flags.run), terminal
 
 
 def _warn_if_interrupted(model: Any, run: Path, terminal: Terminal) -> None:
     if model.interrupted_:
-        terminal.note(f"the training of {run} was interrupted at step {model.n_steps_:,}; the command that began it goes on with it")
+        terminal.note(f"the training of {run} was interrupted at step {model.n_steps_:,}; the command that began it goes on")
 
 
 def _output(flags: Writing, model: Any) -> Output:
     schema = model.schema_
-    return Output(flags.out, images=schema.is_image, numeric=is_numeric(schema))
+    return Output(flags.out, images=schema.is_image, numeric=not schema.is_image and is_numeric(schema))
 
 
 def _rows(flags: Applied, model: Any, config: dict[str, Any], terminal: Terminal) -> Rows:
@@ -202,9 +203,8 @@ def _condition(texts: tuple[str, ...], model: Any, n: int, config: dict[str, Any
         return None
     block = model.condition_.blocks[0]
     if not texts:
-        known = ", ".join(map(str, block.values[:20])) if block.type == "category" else f"a number from {block.low:g} to {block.high:g}"
-        raise InvalidParameterError("this model is conditional", expected=f"--condition VALUE with one of {known}", got="none",
-                                    hint=f"--condition {block.values[0]}" if block.type == "category" else f"--condition {block.low:g}")
+        known = f"one of {', '.join(map(str, block.values[:20]))}" if block.type == "category" else "a number"
+        raise InvalidParameterError("this model is conditional", expected=f"--condition VALUE with {known}", got="none")
     if n < 1:
         raise InvalidParameterError("n is out of its domain", expected="an int >= 1", got=n)
     values = [_typed(text, block) for text in texts]
@@ -221,5 +221,5 @@ def _typed(text: str, block: Any) -> Any:
     try:
         return text if block.kind == "datetime" else int(text) if block.kind == "integer" else float(text)
     except ValueError as error:
-        raise InvalidParameterError("the condition cannot be read", expected=f"a number, from {block.low:g} to {block.high:g} in training",
-                                    got=text) from error
+        expected = "a whole number" if block.kind == "integer" else "a number"
+        raise InvalidParameterError("the condition cannot be read", expected=expected, got=text) from error

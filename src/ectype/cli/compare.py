@@ -43,8 +43,8 @@ def compare(argv: list[str]) -> int:
     terminal = Terminal(quiet=flags.quiet)
     names = [name for given in flags.models for name in given.split(",") if name]
     with terminal.progress() as line:
-        found = run_comparison(flags.data, models=names or None, budget=flags.budget, seeds=flags.seeds, seed=flags.seed, out=flags.out,
-                                progress=lambda event: _tell(event, line, terminal), **flags.reading)
+        found = run_comparison(flags.data, models=names or None, budget=flags.budget, seeds=flags.seeds, seed=flags.seed,
+                               out=flags.out, progress=lambda event: _tell(event, line, terminal), **flags.reading)
     for note in found.results["data"]["notes"]:
         terminal.note(note)
     terminal.show(render_table(found.results))

@@ -47,44 +47,50 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
 class Output:
     """Where rows or images go; everything that can be wrong with it is found before the work begins.
 
-    out : a path, or ``-`` for CSV on standard output.  images : images, or else a table.  numeric : a table of numbers alone.
+    out : a path, or ``-`` for CSV on standard output.
+    images : images, or else a table.
+    numeric : a table of numbers alone.
     """
 
     def __init__(self, out: str, *, images: bool = False, numeric: bool = True):
-        formats = IMAGE_FORMATS if images else TABLE_FORMATS if numeric else tuple(f for f in TABLE_FORMATS if f not in ARRAY_FORMATS)
-        what = "images" if images else "a table"
-        self.format = next((f for f in (*TABLE_FORMATS, *IMAGE_FORMATS) if out.lower().endswith(f)), None)
         self.path = None if out == STDOUT else Path(out).expanduser()
-        if self.path is None:
-            if images:
-                raise DataFileError("images do not go to standard output", expected=f"--out FILE with {_listed(formats)}")
-            return
-        if self.format in ARRAY_FORMATS and self.format not in formats:
-            raise DataFileError(f"{self.format} holds numbers only, and this table has other columns", expected=f"--out FILE with {_listed(formats)}",
-                                got=out)
-        if self.format not in formats and not self._is_stream:
-            raise DataFileError(f"{what} cannot be written there", expected=f"a file name with {_listed(formats)}", got=out)
+        self.format = next((f for f in (*TABLE_FORMATS, *IMAGE_FORMATS) if out.lower().endswith(f)), None)
+        fitting = IMAGE_FORMATS if images else tuple(f for f in TABLE_FORMATS if numeric or f not in ARRAY_FORMATS)
+        if self.path is not None:
+            self._check_place(fitting)
+            self._check_format("images" if images else "a table", fitting)
+        elif images:
+            raise DataFileError("images do not go to standard output", expected=f"--out FILE with {_listed(fitting)}")
+
+    def _check_place(self, fitting: Sequence[str]) -> None:
+        folder = self.path.parent
         if self.path.is_dir():
-            raise DataFileError(f"{out} is a folder", expected="a file name", hint=f"--out {self.path / ('samples' + formats[0])}")
-        if not self.path.parent.is_dir():
-            raise DataFileError(f"the folder {self.path.parent} does not exist", expected="an existing folder", hint=f"mkdir -p {self.path.parent}")
-        if not self._is_stream and not os.access(self.path.parent, os.W_OK):
-            raise DataFileError(f"the folder {self.path.parent} cannot be written", hint="choose another folder, or change its permissions")
+            raise DataFileError(f"{self.path} is a folder", expected="a file name", hint=f"--out {self.path}/samples{fitting[0]}")
+        if not folder.is_dir():
+            raise DataFileError(f"the folder {folder} does not exist", expected="an existing folder", hint=f"mkdir -p {folder}")
+        if not self._is_stream and not os.access(folder, os.W_OK):
+            raise DataFileError(f"the folder {folder} cannot be written", hint="choose another folder, or change its permissions")
+
+    def _check_format(self, what: str, fitting: Sequence[str]) -> None:
+        if self.format not in fitting and not self._is_stream:
+            why = " (numbers only, and this table has other columns)" if self.format in ARRAY_FORMATS else ""
+            expected = f"a file name with {_listed(fitting)}"
+            raise DataFileError(f"{what} cannot be written there", expected=expected, got=f"{self.path}{why}")
         if self.format == ".parquet" and importlib.util.find_spec("pyarrow") is None:
             raise MissingExtraError("pyarrow", "parquet", "writing Parquet")
 
     @property
     def _is_stream(self) -> bool:
         """A device or a pipe, such as /dev/stdout."""
-        return self.path is not None and self.path.exists() and not self.path.is_file() and not self.path.is_dir()
+        return self.path.exists() and not self.path.is_file()
 
     def write_table(self, X: Any, y: pd.Series | None = None, columns: Sequence[str] = ()) -> None:
-        """Rows, with the condition they were drawn under, if any: a column of a text format (in the order of ``columns``), ``y`` of an NPZ."""
+        """Rows, and the condition they were made under: a column of its own (in the order of ``columns``), or ``y`` of an NPZ."""
         frame = as_frame(X)
         if self.format in ARRAY_FORMATS:
-            values = X if isinstance(X, np.ndarray) else np.column_stack([pd.to_numeric(c).to_numpy(np.float64, na_value=np.nan) for _, c in frame.items()])
+            numbers = [pd.to_numeric(column).to_numpy(np.float64, na_value=np.nan) for _, column in frame.items()]
             with whole(self.path) as f:
-                _write_arrays(f, self.format, values, y)
+                _write_arrays(f, self.format, np.column_stack(numbers), y)
             return
         if y is not None:
             frame = frame.assign(**{str(y.name): y.to_numpy()})
@@ -95,9 +101,9 @@ class Output:
         with whole(self.path) as f:
             if self.format == ".parquet":
                 frame.to_parquet(f, index=False)
-            else:
-                text = frame.to_csv(index=False, sep="\t" if self.format and self.format.startswith(".tsv") else ",").encode()
-                f.write(gzip.compress(text, mtime=0) if self.format and self.format.endswith(".gz") else text)
+                return
+            text = frame.to_csv(index=False, sep="\t" if self.format in (".tsv", ".tsv.gz") else ",").encode()
+            f.write(gzip.compress(text, mtime=0) if self.format in (".csv.gz", ".tsv.gz") else text)
 
     def write_images(self, X: np.ndarray, y: pd.Series | None, *, top: float, rows: Sequence[np.ndarray]) -> None:
         """Images ``(N, H, W)`` or ``(N, H, W, C)`` with levels ``0 … top``; ``rows`` is how a PNG arranges them."""
@@ -120,7 +126,7 @@ def _write_arrays(f: IO[bytes], suffix: str, x: np.ndarray, y: pd.Series | None)
 def is_numeric(schema: Schema) -> bool:
     """Whether a table of this schema is numbers in every column."""
     return all(b.kind in ("numeric", "integer") if b.type == "number" else all(isinstance(v, (bool, int, float)) for v in b.values)
-               for b in schema.blocks) if not schema.is_image else True
+               for b in schema.blocks)
 
 
 def in_rows(images: np.ndarray, columns: int | None = None) -> list[np.ndarray]:

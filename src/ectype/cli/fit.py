@@ -16,8 +16,9 @@ from .. import registry
 from ..data.schema import Schema
 from ..data.sources import Dataset, load
 from ..errors import InvalidParameterError
+from ..spec import annotations, validate
 from . import INTERRUPTED
-from .flags import Source, leading, optional, option_values, parse, with_options
+from .flags import Source, leading, option_values, optional, parse, with_options
 from .options import constructor_arguments, fitting, prose
 from .runs import claim, resolved, write_log
 from .terminal import Terminal, duration, event_in_words
@@ -39,7 +40,7 @@ class Fit(Source):
 class Name:
     """Which model."""
 
-    model: Annotated[str, Positional, arg(metavar="MODEL", help=f"One of {', '.join(registry.names())}; `ectype fit MODEL --help` shows its flags.")]
+    model: Annotated[str, Positional, arg(metavar="MODEL", help=f"{', '.join(registry.names())}; flags: `ectype fit MODEL --help`.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,7 @@ def fit(argv: list[str]) -> int:
     flags = parse(with_options(Fit, options), rest, "fit", subject=name, about=prose(cls.__doc__)[0])
     terminal = Terminal(quiet=flags.quiet)
     arguments = constructor_arguments(cls, option_values(flags, options))
+    validate(cls.__name__, arguments, annotations(cls.__init__))        # before data are read: they can be large
     model = cls(**arguments, random_state=flags.seed)
 
     dataset = load(flags.data, **flags.reading, quiet=flags.quiet)
@@ -77,8 +79,8 @@ def _training_data(dataset: Dataset, model: Any, flags: Fit) -> tuple[Any, pd.Se
     if not model.conditional:
         return dataset.X, None, kinds
     if dataset.y is None:
-        raise InvalidParameterError("a conditional model needs labels", expected="--label COL, sub-folders of pictures, or y in an NPZ",
-                                    got=f"none in {dataset.name}", hint="name the label column, or leave out --conditional")
+        raise InvalidParameterError("a conditional model needs labels", got=f"none in {dataset.name}",
+                                    expected="--label COL, sub-folders of pictures, or y in an NPZ")
     y, kind = dataset.y, kinds.get(str(dataset.y.name))
     if kind == "categorical":
         y = y.astype("category")
@@ -112,8 +114,9 @@ def _train(model: Any, X: Any, y: Any, kinds: dict[str, str], folder: Path, term
         if event["event"] == "stopped early":
             terminal.say(event_in_words(event))
     curve = [r["held_out"] for r in model.history_ if "held_out" in r]
-    best = f", held out {min(curve):.4g}" if curve else ""
-    terminal.say(f"{name}: {model.n_steps_:,} steps in {duration(model.fit_s_)}{best}, {model.n_parameters_:,} parameters; saved in {folder}")
+    facts = [f"{model.n_steps_:,} step{'s' * (model.n_steps_ != 1)} in {duration(model.fit_s_)}"]
+    facts += [f"held out {min(curve):.4g}"] if curve else []
+    terminal.say(f"{name}: {', '.join(facts)}, {model.n_parameters_:,} parameters; saved in {folder}")
     if model.interrupted_:
         terminal.say("interrupted; what is trained is saved and can be used. To go on, give the same command again:")
         terminal.say(f"  {command}")
@@ -126,7 +129,7 @@ def _train(model: Any, X: Any, y: Any, kinds: dict[str, str], folder: Path, term
 
 
 def _save(model: Any, folder: Path, terminal: Terminal) -> None:
-    """Save model and log; where the folder takes no more, the model goes to the system's temporary folder before the error goes on."""
+    """Save model and log; where that fails, the model goes to the system's temporary folder before the error goes on."""
     try:
         model.save(folder)
         write_log(folder, model.history_, model.events_)

@@ -70,12 +70,12 @@ def height_and_width(text: str | None) -> tuple[int, int] | None:
         return None
     match = re.fullmatch(r"([1-9]\d*)[x×,]([1-9]\d*)", text.lower())
     if not match:
-        raise InvalidParameterError("the size cannot be read", expected="HEIGHTxWIDTH in pixels", got=text, hint="for example --size 32x32")
+        raise InvalidParameterError("the size cannot be read", expected="HEIGHTxWIDTH", got=text, hint="for example --size 32x32")
     return int(match[1]), int(match[2])
 
 
 def leading(argv: Sequence[str], fits: Callable[[str], bool]) -> tuple[str | None, list[str]]:
-    """The word that decides which flags there are, and the others: the first word, or where flags come first, the first that fits."""
+    """The word that decides which flags there are (the first, or where flags come first, the first that fits), and the others."""
     argv = list(argv)
     at = 0 if argv and not argv[0].startswith("-") else next((i for i, word in enumerate(argv) if fits(word)), None)
     return (None, argv) if at is None else (argv[at], argv[:at] + argv[at + 1:])
@@ -84,9 +84,10 @@ def leading(argv: Sequence[str], fits: Callable[[str], bool]) -> tuple[str | Non
 def parse(flags: type[F], argv: Sequence[str], command: str, *, subject: str = "", about: str = "") -> F:
     """The values of a dataclass of flags. Leaves by SystemExit after ``--help`` (0) and after saying what is wrong (2)."""
     help_page, complaint = _Page(), _Page()
+    about = about or COMMANDS[command].summary
     try:
         with redirect_stdout(help_page), redirect_stderr(complaint):
-            return tyro.cli(flags, args=list(argv), prog=f"ectype {command} {subject}".strip(), description=about or COMMANDS[command].summary,
+            return tyro.cli(flags, args=list(argv), prog=f"ectype {command} {subject}".strip(), description=about,
                             config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone))
     finally:
         sys.stdout.write(help_page.getvalue())
@@ -118,7 +119,6 @@ def option_values(flags: Any, options: Sequence[Option]) -> dict[str, Any]:
 
 
 def _annotated(option: Option) -> Any:
-    hint = "" if option.default in (None, (), False) else None
-    budget = option.name == "train.budget"
-    return Annotated[option.hint, arg(help=option.meaning or None, help_behavior_hint=hint, aliases=("--budget",) if budget else None,
-                                      metavar="TIME" if budget else None)]
+    shorter = {"aliases": ("--budget",), "metavar": "TIME"} if option.name == "train.budget" else {}
+    no_default = {"help_behavior_hint": ""} if option.default in (None, (), False) else {}
+    return Annotated[option.hint, arg(help=option.meaning or None, **shorter, **no_default)]

@@ -6,7 +6,6 @@ One source for three readers: the flags of ``ectype fit`` and ``ectype sample``,
 from __future__ import annotations
 
 import ast
-import dataclasses
 import functools
 import inspect
 import re
@@ -15,6 +14,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from ..spec import Spec, Train, annotations
@@ -48,31 +48,42 @@ class Option:
 
 def fitting(cls: type) -> list[Option]:
     """The settings of a family's constructor, the preset's values in place of ``None``."""
-    options = []
+    options, hints, meanings = [], annotations(cls.__init__), entries(inspect.getdoc(cls))
     for p in _settings(cls.__init__, SEEDS):
-        if not isinstance(p.default, Spec):
-            options.append(Option(p.name, annotations(cls.__init__)[p.name], p.default, entries(inspect.getdoc(cls)).get(p.name, "")))
-            continue
-        hints, meanings = annotations(type(p.default)), field_docs(type(p.default))
-        for name, value in p.default.get_params().items():
-            shown = getattr(cls.preset, name) if value is None and isinstance(p.default, Train) else value
-            options.append(Option(f"{p.name}.{name}", hints[name] if shown is None else without_none(hints[name]), shown, meanings.get(name, "")))
+        if isinstance(p.default, Spec):
+            options += _settings_of_spec(p.name, p.default, cls.preset.get_params() if isinstance(p.default, Train) else {})
+        else:
+            options.append(Option(p.name, hints[p.name], p.default, meanings.get(p.name, "")))
+    return options
+
+
+def _settings_of_spec(group: str, spec: Spec, preset: Mapping[str, Any]) -> list[Option]:
+    options, hints, meanings = [], annotations(type(spec)), field_docs(type(spec))
+    for key, value in spec.get_params().items():
+        default = preset.get(key) if value is None else value
+        hint = hints[key] if default is None else without_none(hints[key])
+        options.append(Option(f"{group}.{key}", hint, default, meanings.get(key, "")))
     return options
 
 
 def constructor_arguments(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of :func:`fitting`, by name, as arguments of the constructor; a spec keeps ``None`` where its preset's value was left alone."""
-    arguments = {o.name: values[o.name] for o in fitting(cls) if not o.group}
+    """Values of :func:`fitting`, by name, as arguments of the constructor; what was left alone in a spec stays as it was."""
+    options = fitting(cls)
+    arguments = {o.name: values[o.name] for o in options if not o.group}
     for p in _settings(cls.__init__, SEEDS):
         if isinstance(p.default, Spec):
-            arguments[p.name] = p.default(**{o.key: values[o.name] for o in fitting(cls) if o.group == p.name and values[o.name] != o.default})
+            changed = [o for o in options if o.group == p.name and values[o.name] != o.default]
+            arguments[p.name] = p.default(**{o.key: values[o.name] for o in changed})
     return arguments
 
 
 def sampling(cls: type) -> list[Option]:
-    """The settings of a family's ``sample``."""
-    meanings = {**{name: text for base in reversed(cls.__mro__) if "sample" in vars(base) for name, text in entries(inspect.getdoc(base.sample)).items()}}
-    return [Option(p.name, annotations(cls.sample)[p.name], p.default, meanings.get(p.name, "")) for p in _settings(cls.sample, PER_CALL)]
+    """The settings of a family's ``sample``; what its docstring leaves out is read in those of its bases."""
+    meanings: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        meanings |= entries(inspect.getdoc(vars(base).get("sample")))
+    hints = annotations(cls.sample)
+    return [Option(p.name, hints[p.name], p.default, meanings.get(p.name, "")) for p in _settings(cls.sample, PER_CALL)]
 
 
 def _settings(function: Callable, but: tuple[str, ...]) -> list[inspect.Parameter]:
@@ -114,8 +125,13 @@ def plain(text: str) -> str:
 
 
 def field_docs(spec: type) -> dict[str, str]:
-    """The sentence under each field of a spec. Raises OSError where the source is not at hand."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(spec))).body[0].body
-    fields = {f.name for f in dataclasses.fields(spec)}
-    return {a.target.id: plain(b.value.value) for a, b in zip(body, body[1:], strict=False)
-            if isinstance(a, ast.AnnAssign) and a.target.id in fields and isinstance(b, ast.Expr) and isinstance(b.value, ast.Constant)}
+    """The sentence under each field of a spec; none where the source is not at hand."""
+    try:
+        source = textwrap.dedent(inspect.getsource(spec))
+    except OSError:
+        return {}
+    docs = {}
+    for field, below in pairwise(ast.parse(source).body[0].body):
+        if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+            docs[field.target.id] = plain(below.value.value)
+    return docs

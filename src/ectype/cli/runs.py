@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from .. import __version__
+from ..data.blocks import some
 from ..data.schema import Schema
 from ..data.sources import Dataset, load
 from ..errors import DataFileError, InvalidParameterError, SavedModelError, SchemaMismatchError
@@ -85,8 +86,8 @@ def _require_same(folder: Path, config: Mapping[str, Any]) -> None:
     changed = [k for k in {**there, **here} if k not in ("ectype", "data.source", "data.name") and there.get(k) != here.get(k)]
     if not there or changed:
         got = "; ".join(f"{k} {there.get(k)} there, {here.get(k)} here" for k in changed[:4]) if there else "a model saved from Python"
-        raise InvalidParameterError(f"{folder} holds a model of another command", expected="a new folder, or the same command", got=got,
-                                    hint="choose another --out, or --overwrite")
+        raise InvalidParameterError(f"{folder} holds a model of another command", expected="a new folder, or the same command",
+                                    got=got, hint="choose another --out, or --overwrite")
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -103,7 +104,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise SavedModelError(f"{folder / CONFIG} is damaged ({error})", hint="restore the file from a copy, or fit again") from error
+        raise SavedModelError(f"{folder / CONFIG} is damaged ({error})", hint="restore it from a copy, or fit again") from error
 
 
 def write_log(folder: Path, history: list[dict[str, Any]], events: list[dict[str, Any]]) -> None:
@@ -130,11 +131,9 @@ def read_rows(source: str, model: Any, config: Mapping[str, Any], size: tuple[in
     X, schema = dataset.X, model.schema_
     if isinstance(X, np.ndarray) and X.ndim == 2 and schema.container == "dataframe" and X.shape[1] == len(schema.columns):
         X = pd.DataFrame(X, columns=schema.columns)
+    schema.encode(X[:1])        # says of a table in place of images, or of missing columns, more than scikit-learn's checks would
     condition = _condition_of(dataset, X, model, config)
-    if isinstance(X, pd.DataFrame) and not schema.is_image:
-        X = _known_columns(X, schema, condition, terminal)
-    schema.encode(X[:1])        # a table in place of images, missing columns: said in the schema's words, before scikit-learn says it in its own
-    return Rows(X, condition)
+    return Rows(_known_columns(X, schema, condition, terminal) if isinstance(X, pd.DataFrame) else X, condition)
 
 
 def _condition_of(dataset: Dataset, X: Any, model: Any, config: Mapping[str, Any]) -> pd.Series | None:
@@ -144,17 +143,15 @@ def _condition_of(dataset: Dataset, X: Any, model: Any, config: Mapping[str, Any
     if isinstance(X, pd.DataFrame) and name in X.columns:
         return X[name]
     if dataset.y is None:
-        raise SchemaMismatchError("the model is conditional and these data have no labels", expected=f"the column {name}" if name else "labels",
-                                  got=f"{dataset.n_rows} rows without", hint="score and encode need the condition of every row")
+        raise SchemaMismatchError("the model is conditional and these data have no labels", got=f"{dataset.n_rows} rows without",
+                                  expected=f"the column {name}" if name else "labels", hint="give the condition of every row")
     return dataset.y
 
 
 def _known_columns(X: pd.DataFrame, schema: Schema, condition: pd.Series | None, terminal: Terminal) -> pd.DataFrame:
     X = X.rename(columns=str)
-    if not set(schema.columns) <= set(X.columns):
-        return X
     used = {*schema.columns, *([] if condition is None else [str(condition.name)])}
     extra = [c for c in X.columns if c not in used]
     if extra:
-        terminal.note(f"columns that the model does not know are left out: {', '.join(extra[:8])}{', …' if len(extra) > 8 else ''}")
+        terminal.note(f"columns that the model does not know are left out: {some(extra, 8)}")
     return X[schema.columns]

@@ -13,6 +13,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 PLAIN_EVERY_S = 15.0        # between two lines of progress where there is no terminal to keep one line on
+SETTLED = 20                # steps before the time left is estimated: the first ones are slow
 PIPE_WIDTH = 110            # of a table that no terminal limits
 
 
@@ -66,15 +67,15 @@ class Line:
         self._terminal, self._title, self._told = terminal, "", 0.0
         self._live: Progress | None = None
         if console.is_terminal and not console.is_dumb_terminal and not console.quiet:
-            self._live = Progress(TextColumn("{task.description}"), BarColumn(24), TaskProgressColumn(), TextColumn("{task.fields[detail]}"),
-                                  console=console, transient=True, redirect_stdout=False)
+            columns = TextColumn("{task.description}"), BarColumn(24), TaskProgressColumn(), TextColumn("{task.fields[detail]}")
+            self._live = Progress(*columns, console=console, transient=True, redirect_stdout=False)
             self._task = self._live.add_task("", total=1.0, detail="")
 
     def update(self, title: str, fraction: float, detail: str = "") -> None:
         """What is under way, how far it is, in [0, 1], and more about it."""
         if self._live is not None:
-            self._live.start()          # only now: a download before it has a line of its own
             self._live.update(self._task, description=title, completed=fraction, detail=detail)
+            self._live.start()          # only now: a download before it has a line of its own
             return
         now = time.monotonic()
         if title != self._title or now - self._told >= PLAIN_EVERY_S:
@@ -97,7 +98,7 @@ def training_detail(event: Mapping[str, Any]) -> str:
     """Step, time spent and left, and the held-out value."""
     fraction, elapsed = event["fraction"], event["elapsed_s"]
     parts = [f"step {event['step']:,}", duration(elapsed)]
-    if 0 < fraction < 1:
+    if event["step"] >= SETTLED and 0 < fraction < 1:
         parts[-1] += f", {duration(elapsed * (1 / fraction - 1))} left"
     if event.get("held_out") is not None:
         parts.append(f"held out {event['held_out']:.4g}")

@@ -68,7 +68,7 @@ class Number:
 
     @property
     def half_cell(self) -> float:
-        """Half of the distance in ``z`` between neighbours on the grid of an affine map; 0 where there is none, or one too fine to matter."""
+        """Half of the distance in ``z`` between neighbours on the grid of an affine map; 0 where the grid is too fine to matter."""
         return self.step / self.scale / 2 if not self.knots and self.step / self.scale >= FINE_GRID else 0.0
 
     def forward(self, v: np.ndarray) -> np.ndarray:
@@ -84,7 +84,7 @@ class Number:
         return _piecewise(z, np.asarray(self.knots_z), np.asarray(self.knots))
 
     def log_derivative(self, z: np.ndarray) -> np.ndarray:
-        """``log dT/dv`` at normalised values ``z``: turns a log-density of ``z`` into one of ``v`` by addition; 0 where ``z`` has a mass."""
+        """``log dT/dv`` at normalised values: turns a log-density of ``z`` into one of ``v`` by addition; 0 where ``z`` has a mass."""
         z = np.asarray(z, np.float64)
         if self.discrete or not self.knots:
             return np.full(z.shape, 0.0 if self.discrete else -np.log(self.scale))
@@ -97,12 +97,13 @@ class Number:
         if self.levels:
             edges = np.asarray(self.knots_z[1:-1])
             return np.concatenate([[-np.inf], edges]), np.concatenate([edges, [np.inf]])
-        at = np.searchsorted(self.knots, self.spikes)           # a spike lies between the knots that bound its cell
-        kz = np.asarray(self.knots_z or (0.0,))
-        low, high = kz[at - 1].copy(), kz[at].copy() if len(at) else kz[:0]
-        if self.spikes and self.spikes[0] == self.low:
+        if not self.spikes:
+            return np.zeros(0), np.zeros(0)
+        at, kz = np.searchsorted(self.knots, self.spikes), np.asarray(self.knots_z)     # a spike lies between the knots of its cell
+        low, high = kz[at - 1], kz[at]
+        if self.spikes[0] == self.low:
             low[0] = -np.inf
-        if self.spikes and self.spikes[-1] == self.high:
+        if self.spikes[-1] == self.high:
             high[-1] = np.inf
         return low, high
 
@@ -119,10 +120,7 @@ class Number:
         return np.where((i >= 0) & (z < high[i]), i, -1)
 
     def encode(self, values: pd.Series) -> np.ndarray:
-        v = to_float(values, self.kind)
-        if np.isinf(v).any():
-            raise DataError(f"column {self.name!r} has infinite values", expected="finite numbers or blanks",
-                            got=f"{int(np.isinf(v).sum())} infinite", hint="replace them by blanks, or by a bound")
+        v = _finite(self.name, to_float(values, self.kind))
         if not self.missing and np.isnan(v).any():
             raise SchemaMismatchError(f"column {self.name!r} has blanks", expected="none, as in the training data",
                                       got=f"{int(np.isnan(v).sum())} blank", hint="fill them, or fit on data with blanks in this column")
@@ -131,7 +129,7 @@ class Number:
     def decode(self, stored: np.ndarray) -> pd.Series:
         z = np.asarray(stored, np.float64)
         absent = np.isnan(z)
-        z = np.where(absent, 0.0, z)
+        z = np.clip(np.where(absent, 0.0, z), -1e6, 1e6)
         atom = self._atom(z)
         if self.levels:
             v = np.asarray(self.levels)[atom]
@@ -139,7 +137,7 @@ class Number:
             v = _reflected(self.inverse(z), self.low, self.high)
             if self.step:
                 v = np.clip(self.offset + np.round((v - self.offset) / self.step) * self.step, self.low, self.high)
-                v = v if self.kind == "datetime" else np.round(v, max(0, round(-np.log10(self.step))))
+                v = np.round(v, round(-np.log10(self.step))) if self.step < 1 else v
             if self.spikes:
                 v = np.where(atom >= 0, np.asarray(self.spikes)[atom], v)
         return from_float(v, absent, self)
@@ -147,12 +145,21 @@ class Number:
 
 FINE_GRID = 1e-3    # a grid finer than this share of the standard deviation is treated as continuous
 CLOSEST = 1e-4      # of two knots in z
+HUGE = 1e150        # a number beyond is infinite, since its square is
 
 
 def _piecewise(x: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The increasing map through the points (a, b), linear between them and beyond the ends."""
     i = np.clip(np.searchsorted(a, x, side="right") - 1, 0, len(a) - 2)
     return b[i] + (x - a[i]) * (b[i + 1] - b[i]) / (a[i + 1] - a[i])
+
+
+def _finite(name: str, v: np.ndarray) -> np.ndarray:
+    infinite = int((np.abs(v) > HUGE).sum())
+    if infinite:
+        raise DataError(f"column {name!r} has infinite values", expected="finite numbers or blanks", got=f"{infinite} beyond ±{HUGE:g}",
+                        hint="replace them by blanks, or by a bound")
+    return v
 
 
 def _reflected(v: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -166,19 +173,18 @@ def _reflected(v: np.ndarray, low: float, high: float) -> np.ndarray:
 
 def fit_number(name: str, kind: str, values: pd.Series) -> Number:
     """Choose the map, the grid and the bounds of a column of numbers from its training values."""
-    v = to_float(values, kind)
-    if np.isinf(v).any():
-        raise DataError(f"column {name!r} has infinite values", expected="finite numbers or blanks",
-                        got=f"{int(np.isinf(v).sum())} infinite", hint="replace them by blanks, or by a bound")
+    v = _finite(name, to_float(values, kind))
     missing = bool(np.isnan(v).any())
     v = v[~np.isnan(v)]
-    center, scale = float(v.mean()), float(v.std())
-    common = dict(name=name, kind=kind, dtype=str(values.dtype), low=float(v.min()), high=float(v.max()), missing=missing)
-    if v.min() == v.max() or scale <= 1e-12 * abs(center):
-        return Number(center=float(v[0]), scale=1.0, step=1.0, offset=float(v[0]), **common)
-    step, offset = _grid(v, kind, single=str(values.dtype).lower() in ("float32", "float16"))
-    common |= dict(center=center, scale=scale, step=step, offset=offset)
+    center, scale, dtype = float(v.mean()), float(v.std()), str(values.dtype)
     distinct, counts = np.unique(v, return_counts=True)
+    first = np.flatnonzero(np.diff(distinct, prepend=-np.inf) > 4 * np.finfo(np.float64).eps * np.abs(distinct))
+    distinct, counts = distinct[first], np.add.reduceat(counts, first)      # 0.1 + 0.2 and 0.3 are one value
+    common = dict(name=name, kind=kind, dtype=dtype, low=float(v.min()), high=float(v.max()), missing=missing)
+    if len(distinct) == 1 or scale <= 1e-12 * abs(center):
+        return Number(center=float(v[0]), scale=1.0, step=1.0, offset=float(v[0]), **common)
+    step, offset = _grid(v, kind, np.float32 if "float" in dtype.lower() and "64" not in dtype else np.float64)
+    common |= dict(center=center, scale=scale, step=step, offset=offset)
     if len(distinct) <= 256 and len(v) >= 10 * len(distinct):
         middle, gap = (distinct[1:] + distinct[:-1]) / 2, np.diff(distinct) / 2
         edges = np.concatenate([[distinct[0] - gap[0]], middle, [distinct[-1] + gap[-1]]])
@@ -195,16 +201,15 @@ def _skewness(v: np.ndarray) -> float:
     return float((d**3).mean() / (d**2).mean() ** 1.5)
 
 
-def _grid(v: np.ndarray, kind: str, single: bool) -> tuple[float, float]:
+def _grid(v: np.ndarray, kind: str, precision: type) -> tuple[float, float]:
     """Step and offset of the coarsest usual grid that holds every value up to rounding; step 0 where there is none."""
     if kind == "datetime":
         for step in (86400.0, 3600.0, 60.0, 1.0):
             if np.all(np.mod(v - v[0], step) == 0):
                 return step, float(v[0])
         return 0.0, 0.0
-    rounding = 4 * np.finfo(np.float32 if single else np.float64).eps * np.abs(v)
-    for decimals in range(0, 5):
-        if (np.abs(np.round(v, decimals) - v) <= rounding).all():
+    for decimals in range(5):
+        if (np.abs(np.round(v, decimals) - v) <= 4 * np.finfo(precision).eps * np.abs(v)).all():
             return 10.0**-decimals, 0.0
     return 0.0, 0.0
 
@@ -243,35 +248,31 @@ def _empirical_map(distinct: np.ndarray, counts: np.ndarray, step: float) -> dic
 
 
 def to_float(values: pd.Series, kind: str) -> np.ndarray:
-    """Column values as float64: datetimes in seconds since 1970 (UTC where they have a zone), words in a column of numbers as NaN."""
+    """Column values as float64: datetimes in seconds since 1970 (UTC), words in a column of numbers as NaN."""
     if kind == "datetime":
-        zoned = getattr(values.dtype, "tz", None) is not None
-        when = pd.to_datetime(values, errors="coerce", utc=zoned, format=None if values.dtype.kind == "M" else "mixed")
-        if zoned:
-            when = when.dt.tz_convert("UTC").dt.tz_localize(None)
-        seconds = when.astype("datetime64[us]").astype("int64").to_numpy() / 1e6
+        when = pd.to_datetime(values, errors="coerce", utc=True, format=None if values.dtype.kind == "M" else "mixed")
+        seconds = when.dt.tz_localize(None).astype("datetime64[us]").astype("int64").to_numpy() / 1e6
         return np.where(when.isna().to_numpy(), np.nan, seconds)
     if values.dtype == object or pd.api.types.is_string_dtype(values):
-        values = pd.to_numeric(values, errors="coerce")
+        values = pd.to_numeric(values.astype(object), errors="coerce")
     return values.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def from_float(v: np.ndarray, absent: np.ndarray, block: Number) -> pd.Series:
-    """The inverse of :func:`to_float`, in the dtype of the training column where that dtype can hold blanks or there are none."""
+    """The inverse of :func:`to_float`, in the dtype of the training column; numbers and dates that came as text go out as themselves."""
+    dtype = pd.api.types.pandas_dtype(block.dtype)
+    text = pd.api.types.is_object_dtype(dtype) or pd.api.types.is_string_dtype(dtype)
     if block.kind == "datetime":
-        when = pd.Series(pd.to_datetime(np.round(v * 1e6).astype("int64"), unit="us")).mask(absent)
-        zone = block.dtype.partition(",")[2].strip(" ]")
-        if zone:
-            when = when.dt.tz_localize("UTC").dt.tz_convert(zone)
-        return when.astype(block.dtype) if block.dtype.startswith("datetime64") else when
-    if block.dtype in ("object", "str", "string"):          # words among numbers came in: numbers go out
-        return pd.Series(np.where(absent, np.nan, v))
+        when = pd.Series(pd.to_datetime(np.round(v * 1e6).astype("int64"), unit="us", utc=True)).mask(absent)
+        if text or isinstance(dtype, np.dtype):
+            when = when.dt.tz_localize(None)
+        return when if text else when.astype(dtype)
     column = pd.Series(v)
-    if block.dtype[0].isupper():                            # pandas' own nullable dtypes: Int64, Float64, …
-        return column.astype(block.dtype).mask(absent)
-    if absent.any():
-        return column.mask(absent)
-    return column.astype(block.dtype)
+    if text:                                                # as they would have been read without the words
+        return column.astype("int64") if block.kind == "integer" and not block.missing else column.mask(absent)
+    if dtype.kind in "iub" and isinstance(dtype, np.dtype) and absent.any():
+        return column.mask(absent)                          # blanks where training had none: no room for them in the dtype
+    return column.astype(dtype).mask(absent)
 
 
 @dataclass(frozen=True)
@@ -323,9 +324,7 @@ class Category:
         if self.dtype == "category":
             values = list(self.values) if self.ordered else sorted(self.values, key=lambda v: (str(type(v)), v))
             return column.astype(pd.CategoricalDtype(values, ordered=self.ordered))
-        if column.isna().any() and self.dtype.startswith(("bool", "int", "uint")):
-            return column
-        return column.astype(self.dtype) if self.dtype != "object" else column
+        return column.astype(self.dtype)
 
 
 def fit_category(name: str, kind: str, values: pd.Series) -> Category:
@@ -339,6 +338,10 @@ def fit_category(name: str, kind: str, values: pd.Series) -> Category:
     if len(counts) > MAX_CATEGORIES:
         raise DataError(f"column {name!r} has {len(counts):,} categories in {len(values):,} rows", expected=f"at most {MAX_CATEGORIES:,}",
                         hint=f"leave it out (drop=[{name!r}], on the command line --drop {name}), or merge its rare categories")
+    other = next((v for v in counts.index if not isinstance(v, (str, bool, int, float, np.generic))), None)
+    if other is not None:
+        raise DataError(f"column {name!r} has categories that are neither text nor numbers", expected="text, numbers or booleans",
+                        got=f"{other!r} ({type(other).__name__})", hint="turn it into text: column.astype(str)")
     blanks = int(values.isna().sum())
     dtype = "category" if isinstance(values.dtype, pd.CategoricalDtype) else str(values.dtype)
     return Category(name, kind, dtype, tuple(_plain(v) for v in counts.index),

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import issparse
 
 from ..errors import DataError, InvalidParameterError, SchemaMismatchError, UnknownNameError
-from .blocks import (MAX_CATEGORIES, Block, Category, Image, Number, block_from_dict, block_to_dict, fit_category, fit_number, some,
-                     to_float)
+from .blocks import MAX_CATEGORIES, Block, Image, block_from_dict, block_to_dict, fit_category, fit_number, some, to_float
 
 KINDS = ("numeric", "integer", "boolean", "categorical", "datetime")
 NUMBERS_SHARE = 0.8     # a column of words is a column of numbers when at least this share of its filled cells are numbers
@@ -28,13 +28,15 @@ NUMBERS_SHARE = 0.8     # a column of words is a column of numbers when at least
 class Schema:
     """An ordered tuple of Blocks and the container that ``X`` came in.
 
-    ``container`` is ``"dataframe"``, ``"array"`` (2-D) or ``"images"``; ``notes`` are sentences about what was inferred.
+    ``container`` is ``"dataframe"``, ``"array"`` (2-D) or ``"images"``; ``notes`` are sentences about what was inferred; ``labels`` are
+    the columns of a DataFrame whose labels are numbers (Blocks are named by text).
     """
 
     blocks: tuple[Block, ...]
     container: str
     dtype: str = "float64"
     notes: tuple[str, ...] = ()
+    labels: tuple[int, ...] = ()
 
     @property
     def is_image(self) -> bool:
@@ -60,13 +62,14 @@ class Schema:
 
         Raises :class:`DataError` where there is nothing to learn from: no rows, one row, infinities, an identifier column.
         """
-        kinds = dict(kinds or {})
+        kinds = {str(column): kind for column, kind in (kinds or {}).items()}
         for column, kind in kinds.items():
             if kind not in KINDS:
                 raise InvalidParameterError(f"unknown kind for column {column!r}", expected=f"one of {', '.join(KINDS)}", got=kind)
+        labels = tuple(X.columns) if isinstance(X, pd.DataFrame) and pd.api.types.is_integer_dtype(X.columns) else ()
         X = as_container(X)
         if len(X) < 2:
-            raise DataError("too few rows to learn from", expected="at least 2 rows", got=f"{len(X)} row" + "s" * (len(X) != 1))
+            raise DataError("too few rows to learn from", expected="at least 2 rows", got=f"n_samples = {len(X)}")
         if isinstance(X, np.ndarray) and X.ndim > 2:
             return cls((_fit_image(X),), "images", str(X.dtype))
         container, dtype = ("dataframe", "") if isinstance(X, pd.DataFrame) else ("array", str(X.dtype))
@@ -79,7 +82,7 @@ class Schema:
             block, note = _fit_column(str(name), frame[name], kinds.get(name), is_array=container == "array")
             blocks.append(block)
             notes += [note] if note else []
-        return cls(tuple(blocks), container, dtype, tuple(notes))
+        return cls(tuple(blocks), container, dtype, tuple(notes), tuple(map(int, labels)))
 
     def encode(self, X: Any) -> np.ndarray:
         """Stored array of ``X``: float32 ``(N, columns)`` or uint8 ``(N, C, H, W)``."""
@@ -107,9 +110,10 @@ class Schema:
             return self.blocks[0].decode(stored)
         columns = {b.name: b.decode(stored[:, i]) for i, b in enumerate(self.blocks)}
         if self.container == "dataframe":
-            return pd.DataFrame(columns)
-        values = np.stack([np.asarray(c) for c in columns.values()], axis=1)
-        return values if self.dtype == "object" or (values.dtype.kind == "f" and np.isnan(values).any()) else values.astype(self.dtype)
+            frame = pd.DataFrame(columns)
+            return frame.set_axis(list(self.labels), axis=1) if self.labels else frame
+        values = np.stack([np.asarray(c, dtype=object if self.dtype == "object" else None) for c in columns.values()], axis=1)
+        return values if values.dtype.kind == "f" and np.isnan(values).any() else values.astype(self.dtype)
 
     def accepts(self, X: Any) -> np.ndarray:
         """Which rows can be encoded, ``(N,)`` bool: false for unseen categories and for blanks where training had none."""
@@ -126,25 +130,28 @@ class Schema:
         return ok
 
     def to_dict(self) -> dict[str, Any]:
-        return {"container": self.container, "dtype": self.dtype, "notes": list(self.notes),
+        return {"container": self.container, "dtype": self.dtype, "notes": list(self.notes), "labels": list(self.labels),
                 "blocks": [block_to_dict(b) for b in self.blocks]}
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> Schema:
-        return cls(tuple(block_from_dict(b) for b in d["blocks"]), d["container"], d["dtype"], tuple(d["notes"]))
+        return cls(tuple(block_from_dict(b) for b in d["blocks"]), d["container"], d["dtype"], tuple(d["notes"]), tuple(d["labels"]))
 
 
 def as_container(X: Any) -> pd.DataFrame | np.ndarray:
     """A DataFrame with text column names, or an array of 2 to 4 dimensions; lists become arrays."""
-    if hasattr(X, "sparse") or type(X).__module__.startswith("scipy.sparse"):
-        raise TypeError("sparse input is not supported: pass a dense array, for example X.toarray()")
     if isinstance(X, pd.Series):
         X = X.to_frame()
+    if issparse(X) or (isinstance(X, pd.DataFrame) and any(isinstance(t, pd.SparseDtype) for t in X.dtypes)):
+        raise TypeError("sparse input is not supported: pass a dense array, for example X.toarray()")
     if isinstance(X, pd.DataFrame):
-        if not X.columns.is_unique:
-            repeated = X.columns[X.columns.duplicated()].unique()
-            raise DataError("column names are repeated", expected="unique names", got=some(repeated), hint="rename the columns")
-        return X.rename(columns=str) if any(not isinstance(c, str) for c in X.columns) else X
+        names = X.columns.map(str)
+        if not names.is_unique:
+            raise DataError("column names are repeated", expected="unique names", got=some(names[names.duplicated()].unique()),
+                            hint="rename the columns")
+        if not len(names):
+            raise DataError(f"0 feature(s) (shape={X.shape}) while a minimum of 1 is required.")
+        return X if names.equals(X.columns) else X.set_axis(names, axis=1)
     X = np.asarray(X)
     if X.dtype.kind == "c":
         raise DataError("Complex data not supported", expected="real numbers")
@@ -200,7 +207,7 @@ def infer_kind(name: str, values: pd.Series, *, is_array: bool = False) -> tuple
         return ("integer" if whole else "numeric"), None
     if len(filled) and filled.map(lambda v: isinstance(v, (bool, np.bool_))).all():
         return "boolean", None
-    numbers = pd.to_numeric(filled, errors="coerce")
+    numbers = pd.to_numeric(filled.astype(object), errors="coerce")
     share = float(numbers.notna().mean()) if len(filled) else 0.0
     if share >= NUMBERS_SHARE:
         v = numbers.dropna().to_numpy(np.float64)
@@ -212,7 +219,7 @@ def infer_kind(name: str, values: pd.Series, *, is_array: bool = False) -> tuple
         return "datetime", f"{name}: read as dates"
     n_distinct = filled.astype(object).nunique()
     if not is_array and len(filled) >= 100 and n_distinct >= 0.9 * len(filled) and n_distinct <= MAX_CATEGORIES:
-        raise DataError(f"column {name!r} has {n_distinct:,} different words in {len(filled):,} rows: an identifier, which no model can learn",
+        raise DataError(f"column {name!r} has {n_distinct:,} different words in {len(filled):,} rows: an identifier, not to be learnt",
                         hint=f"leave it out (drop=[{name!r}], on the command line --drop {name})")
     return "categorical", None
 
@@ -227,19 +234,19 @@ def _looks_like_dates(filled: pd.Series) -> bool:
 
 
 def _fit_image(X: np.ndarray) -> Image:
-    """Pixel levels: uint8 as they are, small whole numbers (digits' 0–16, binary 0/1) as their own levels, floats in [0, 1] in 256 levels."""
+    """Pixel levels: uint8 as they are, small whole numbers (digits' 0–16, binary 0/1) as their own levels, floats in [0, 1] in 256."""
     if X.size == 0:
         raise DataError("images without pixels", got=X.shape)
     if X.dtype == object or not np.isfinite(X).all():
         raise DataError("images have values that are not finite numbers", hint="replace NaN and infinities")
     low, high = float(X.min()), float(X.max())
-    n, height, width = X.shape[:3]
+    height, width = X.shape[1:3]
     channels, channels_last = (X.shape[3], True) if X.ndim == 4 else (1, False)
     common = dict(name="image", channels=channels, height=height, width=width, dtype=str(X.dtype), channels_last=channels_last)
     if low < 0:
         raise DataError("pixels below zero", expected="uint8 levels, or floats in [0, 1]", got=f"{low:g} to {high:g}",
                         hint="shift and scale the images to [0, 1]")
-    whole = X.dtype.kind in "bui" or bool((X == np.round(X)).all())
+    whole = X.dtype.kind in "bui" or bool((np.round(X) == X).all())
     if whole and high <= 255 and not (X.dtype.kind == "f" and high <= 1 and low == high):
         levels = 256 if high > 64 else max(2, int(high) + 1)
         return Image(levels=levels, top=float(levels - 1), **common)

@@ -101,8 +101,8 @@ def worst_columns(test: np.ndarray, generated: np.ndarray, schema: Schema) -> li
     """The distance of every column of a table, the worst first; an empty list for images, which have no columns."""
     if schema.is_image:
         return []
-    found = [ColumnDistance(b.name, b.kind, (_number_distance if b.type == "number" else _category_distance)(test[:, j], generated[:, j]))
-             for j, b in enumerate(schema.blocks)]
+    distance = {"number": _number_distance, "category": _category_distance}
+    found = [ColumnDistance(b.name, b.kind, distance[b.type](test[:, j], generated[:, j])) for j, b in enumerate(schema.blocks)]
     return sorted(found, key=lambda c: -c.distance)
 
 

@@ -45,7 +45,7 @@ METRICS = {m.name: m for m in (
            "Bonneel et al. 2015"),
     Metric("precision", "Precision", "higher", "share",
            "Share of generated rows that lie where real rows lie.",
-           "A real outlier makes a large ball in which anything counts; blurred rows, near the middle of a mode, and a single mode pass.",
+           "A real outlier makes a large ball in which anything counts; blurred rows and a single mode pass.",
            "Kynkäänniemi et al. 2019"),
     Metric("density", "Density", "higher", "ratio, about 1 for real rows",
            "How many real neighbourhoods a generated row falls into, relative to what real rows would.",

@@ -6,6 +6,7 @@ Its weights, and the order in which it sees the images, come from a generator of
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -62,7 +63,7 @@ class ConvNet(nn.Module):
 
 
 def train_classifier(images: np.ndarray, classes: np.ndarray, steps: int, *path: object) -> ConvNet:
-    """A `ConvNet` that tells the classes ``0 … K−1`` of stored images apart, after ``steps`` batches; all randomness from ``path``."""
+    """A `ConvNet` that tells classes ``0 … K−1`` of stored images apart, after ``steps`` batches; ``path`` is its random stream."""
     rng = generator(*path)
     x, y = torch.from_numpy(images), torch.from_numpy(classes).long()
     sample = x[:2000].float()
@@ -82,14 +83,14 @@ def train_classifier(images: np.ndarray, classes: np.ndarray, steps: int, *path:
     return net.requires_grad_(False)
 
 
-def in_batches(f, images: np.ndarray, batch: int = 512) -> np.ndarray:
+def in_batches(f: Callable[[Tensor], Tensor], images: np.ndarray, batch: int = 512) -> np.ndarray:
     """``f`` of stored images, a batch at a time, as a NumPy array."""
     with torch.no_grad():
         return np.concatenate([f(torch.from_numpy(images[i : i + batch])).numpy() for i in range(0, len(images), batch)])
 
 
 class ConvFeatures:
-    """``FEATURES`` features of a `ConvNet` trained on the training images: to name their labels, or else to say how they were turned.
+    """``FEATURES`` features of a `ConvNet` trained on the training images, to name their labels or to say how they were turned.
 
     Without labels each image is shown in four positions, rotated by quarters of a turn where it is square, flipped along either and
     both axes where it is not, and the network learns which; what it needs for that (strokes, parts, their arrangement) is what a
@@ -103,9 +104,10 @@ class ConvFeatures:
     IMAGES = 10_000     # of the training part at most
 
     def __init__(self, train: np.ndarray, labels: np.ndarray | None, seed: int = 0):
-        rows = generator(seed, "feature images")
-        keep = torch.randperm(len(train), generator=rows)[: self.IMAGES if labels is not None else self.IMAGES // 4].numpy()
-        if labels is not None:
+        named = labels is not None and len(np.unique(labels)) > 1
+        order = torch.randperm(len(train), generator=generator(seed, "feature images")).numpy()
+        keep = order[: self.IMAGES if named else self.IMAGES // 4]
+        if named:
             images, classes = train[keep], np.unique(labels, return_inverse=True)[1][keep]
             self.task = f"to tell the {classes.max() + 1} labels apart"
         else:

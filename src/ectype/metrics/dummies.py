@@ -115,8 +115,12 @@ class Dummy:
 
 
 DUMMIES = {d.name: d for d in (
-    Dummy("training_copy", "Copy of the training data", "What perfect quality and coverage look like, and what they are worth.", training_copy),
-    Dummy("marginals", "Independent marginals", "Every column right on its own, no dependence between them.", marginals),
-    Dummy("gaussian_mixture", "Gaussian mixture", "The coarse shape; what a model must beat to be worth its training.", gaussian_mixture),
-    Dummy("bootstrap_noise", "Bootstrap and noise", "Training rows with noise: close to the data, but not sharp, and not new.", bootstrap_noise),
+    Dummy("training_copy", "Copy of the training data",
+          "What perfect quality and coverage look like, and what they are worth.", training_copy),
+    Dummy("marginals", "Independent marginals",
+          "Every column right on its own, no dependence between them.", marginals),
+    Dummy("gaussian_mixture", "Gaussian mixture",
+          "The coarse shape; what a model must beat to be worth its training.", gaussian_mixture),
+    Dummy("bootstrap_noise", "Bootstrap and noise",
+          "Training rows with noise: close to the data, but not sharp, and not new.", bootstrap_noise),
 )}

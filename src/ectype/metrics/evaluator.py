@@ -33,11 +33,11 @@ class Evaluator:
     """Judges generated rows against a test part that no model has seen. All arrays are *stored* arrays of ``schema``.
 
     ``train`` fits the spaces and is what memorisation looks for; ``holdout``, as large as ``test`` if possible, gives the floors;
-    ``labels``, ``(len(train),)`` whole numbers, name the classes that the image features learn to tell apart. The outcome depends on
-    the arrays and ``seed`` only.
+    ``labels``, ``(len(train),)`` whole numbers, name the classes that the image features learn to tell apart. The outcome depends
+    on the arrays and ``seed`` only.
 
-    Attributes: ``n``, the number of rows that are compared on each side, ``min(len(test), len(holdout))``, so that a floor is one of
-    the same sample size; ``feature_spaces``, what the spaces are, by name.
+    Attributes: ``n``, the number of rows that are compared on each side, ``min(len(test), len(holdout))``, so that a floor is one
+    of the same sample size; ``feature_spaces``, what the spaces of the Fréchet distances are, by name.
     """
 
     def __init__(self, schema: Schema, train: np.ndarray, holdout: np.ndarray, test: np.ndarray, labels: np.ndarray | None = None,
@@ -49,7 +49,6 @@ class Evaluator:
             raise DataError("labels and training rows differ in number", expected=f"{len(self.train)} labels", got=len(labels))
         self.n = min(len(test), len(self.holdout))
         self.test = subsample(test, self.n, seed, "test rows")
-        self.feature_spaces: dict[str, str] = {}
         with one_thread():
             self._fit_spaces(labels)
 
@@ -79,29 +78,36 @@ class Evaluator:
         """``pca`` and ``features`` for Fréchet distances, ``position`` for the sliced distance, ``manifold`` for neighbourhoods.
 
         The neighbourhoods of images are those of pixels and network features together. Neither would do alone: features put images
-        of pure noise among the real ones (a precision of 0.8 to 0.9), and in pixels an average of two digits is nearer to everything
-        than a digit is.
+        of pure noise among the real ones (a precision of 0.8 to 0.9), and in pixels an average of two digits is nearer to
+        everything than a digit is.
         """
         schema, train, seed = self.schema, self.train, self.seed
-        raw, source = (Pixels(schema), "the pixels") if schema.is_image else (Columns(train, schema, seed), "the standardised columns")
-        self.position: Map = raw if raw.dims <= DISTANCE_DIMS else PrincipalComponents(raw, train, DISTANCE_COMPONENTS, seed, remainder=True)
+        if schema.is_image:
+            raw, source = Pixels(schema), "the pixels"
+        else:
+            raw, source = Columns(train, schema, seed), "the standardised columns"
         self.pca = PrincipalComponents(raw, train, DIMS, seed)
+        self.position: Map = raw
+        if raw.dims > DISTANCE_DIMS:
+            self.position = PrincipalComponents(raw, train, DISTANCE_COMPONENTS, seed, remainder=True)
         self.manifold = self.position
         if schema.is_image and min(schema.blocks[0].shape[1:]) >= MIN_SIDE and len(train) >= MIN_IMAGES:
             from .convnet import ConvFeatures
 
-            self.features: Map = ConvFeatures(train, labels if labels is not None and len(np.unique(labels)) > 1 else None, seed)
+            self.features: Map = ConvFeatures(train, labels, seed)
             self.manifold = Joined((self.position, self.features), train, seed)
             words = f"{self.features.dims} features of a small CNN trained on the training images {self.features.task}"
         else:
             self.features = PrincipalComponents(FourierFeatures(self.position, train, seed=seed), train, DIMS, seed)
             words = f"{self.features.dims} principal components of 256 random Fourier features of {source}"
-        self.feature_spaces = {"pca": f"{self.pca.dims} principal components of {source} ({self.pca.explained:.0%} of their variance)",
-                               "features": words}
+        self.feature_spaces = {
+            "pca": f"{self.pca.dims} principal components of {source} ({self.pca.explained:.0%} of their variance)",
+            "features": words,
+        }
 
     @one_thread()
     def _measure(self, rows: np.ndarray, suspects: np.ndarray, seed: int) -> dict[str, float]:
-        """``rows`` against the test part; ``suspects`` are asked whether they are nearer to the training part than to the holdout."""
+        """``rows`` against the test part; ``suspects`` are who is asked for memorisation, which the holdout cannot be."""
         values = {"c2st": c2st(self.test, rows, self.schema, seed)}
         for name, space in (("pca", self.pca), ("features", self.features)):
             real, scale = self._gaussians[name]

@@ -53,7 +53,8 @@ def squared_radii(x: np.ndarray, k: int) -> np.ndarray:
     return radii
 
 
-def fidelity_and_coverage(real: np.ndarray, generated: np.ndarray, k: int = 5, real_radii: np.ndarray | None = None) -> dict[str, float]:
+def fidelity_and_coverage(real: np.ndarray, generated: np.ndarray, k: int = 5,
+                          real_radii: np.ndarray | None = None) -> dict[str, float]:
     """``precision``, ``recall``, ``density`` and ``coverage`` of generated rows, ``(N, d)``, against real ones, ``(M, d)``.
 
     ``k`` is cut to what the smaller sample has. ``real_radii`` are ``squared_radii(real, k)`` where they are known already.

@@ -32,7 +32,7 @@ def check_stored(stored: np.ndarray, schema: Schema, what: str) -> np.ndarray:
         if np.isinf(column).any():
             raise DataError(f"{name} has infinite values", expected="finite numbers", got=f"{int(np.isinf(column).sum())} infinite")
         if blank.any() and (block.type == "category" or not block.missing):
-            raise DataError(f"{name} has NaN", expected="no missing values, as in training", got=f"{int(blank.sum())} of {len(column)}")
+            raise DataError(f"{name} has NaN", expected="no missing values, as in training", got=f"{blank.sum()} of {len(blank)}")
         if block.type == "category" and not ((column == np.round(column)) & (column >= 0) & (column < block.n_codes)).all():
             raise DataError(f"{name} has codes that are no category", expected=f"whole numbers from 0 to {block.n_codes - 1}",
                             got=f"{column.min():g} to {column.max():g}")
@@ -49,7 +49,7 @@ def _check_pixels(stored: np.ndarray, levels: int, what: str) -> np.ndarray:
 
 
 def subsample(stored: np.ndarray, n: int, *path: object) -> np.ndarray:
-    """``n`` rows drawn without replacement from the stream ``path``, in their order; all rows where there are no more than ``n``."""
+    """``n`` rows drawn without replacement from the stream ``path``, in their order; all rows where there are no more."""
     if len(stored) <= n:
         return stored
     return stored[np.sort(numpy_generator(*path).choice(len(stored), n, replace=False))]

@@ -66,8 +66,7 @@ class UNet(nn.Module):
             self.shrink.append(nn.Conv2d(k, k, 3, stride=2, padding=1))
         self.shrink[-1] = nn.Identity()
         last = width[-1]
-        self.middle = nn.ModuleList([ResidualBlock(last, last, embedding, dropout), ResidualBlock(last, last, embedding, dropout)])
-        self.attention = Attention(last)
+        self.middle, self.attention = ResidualBlock(last, last, embedding, dropout), Attention(last)
         n = last
         for k in reversed(width):
             self.up.append(ResidualBlock(n + k, k, embedding, dropout))
@@ -85,7 +84,7 @@ class UNet(nn.Module):
             h = block(h, e)
             skips.append(h)                                                         # (B, kᵢ, Hᵢ, Wᵢ)
             h = shrink(h)
-        h = self.middle[1](self.attention(self.middle[0](h, e)), e)
+        h = self.attention(self.middle(h, e))
         for block in self.up:
             skip = skips.pop()
             if h.shape[-2:] != skip.shape[-2:]:

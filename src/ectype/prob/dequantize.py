@@ -1,7 +1,7 @@
 """Dequantisation: a stored batch as real numbers, one a slot, for models of densities (flows).
 
 A density on a discrete value can be driven to infinity. So noise spreads each value over a cell, and the model gets a bound on the
-probability (Theis, van den Oord & Bethge 2016, section 3.1; variational form: Ho, Chen, Srinivas, Duan & Abbeel, *Flow++*, 2019, equation 12):
+probability (Theis, van den Oord & Bethge 2016, section 3.1; Ho, Chen, Srinivas, Duan & Abbeel, *Flow++*, 2019, equation 12):
 
     log P(x) ≥ E_{y ~ q(y|x)} [ log p(y) − log q(y|x) ]
 
@@ -14,7 +14,8 @@ So every slot on its own is exactly N(0, 1), a constant pixel costs nothing, and
 independent slots, log P = Σ log f_k, with no gap in the bound: the flow has only the dependence between slots left to learn. One
 added count in each cell keeps values unseen in training possible.
 
-A continuous number is its own y. A number with blanks has a second, binary slot for the blank, and N(0, 1) noise as its value there.
+A continuous number is its own y, except at a spike (the zeros of an amount), which is spread over its cell in the same way. A number
+with blanks has a second, binary slot for the blank, and N(0, 1) noise as its value there.
 """
 
 from __future__ import annotations
@@ -58,10 +59,13 @@ class Dequantization(nn.Module):
             discrete = [i for i, b in blocks if b.type == "category" or b.levels]
             sizes = [b.n_codes if b.type == "category" else len(b.levels) for i, b in blocks if i in set(discrete)]
             marks = [i for i, b in blocks if b.missing and b.type == "number"]
-            edges = [(j, schema.blocks[i].level_edges()) for j, i in enumerate(discrete) if schema.blocks[i].type == "number"]
+            edges = [(j, schema.blocks[i].cells()[1][:-1]) for j, i in enumerate(discrete) if schema.blocks[i].type == "number"]
+            spiked = [(j, schema.blocks[i].cells()) for j, i in enumerate(continuous) if schema.blocks[i].spikes]
+            self.register_buffer("spiked", torch.tensor([j for j, _ in spiked], dtype=torch.long), persistent=False)
+            self.register_buffer("spike_low", _table([low for _, (low, _) in spiked], torch.inf), persistent=False)
+            self.register_buffer("spike_high", _table([high for _, (_, high) in spiked], torch.inf), persistent=False)
             self.register_buffer("centers", _table([schema.blocks[discrete[j]].level_centers() for j, _ in edges], 0.0), persistent=False)
-            self.register_buffer("half_cell", torch.tensor([schema.blocks[i].step / schema.blocks[i].scale / 2
-                                                            if schema.blocks[i].discrete else 0.0 for i in continuous]), persistent=False)
+            self.register_buffer("half_cell", torch.tensor([schema.blocks[i].half_cell for i in continuous]), persistent=False)
         self.n_continuous, self.n_discrete, self.n_marks = len(continuous), len(discrete), len(marks)
         self.n_cells = self.n_discrete + self.n_marks
         self.dim = self.n_continuous + self.n_cells
@@ -75,11 +79,12 @@ class Dequantization(nn.Module):
         self.register_buffer("cumulative", uniform)                     # F, (cells, K_max + 1)
 
     def fit(self, x: Tensor) -> None:
-        """Count how often each slot takes each value in the training part."""
+        """Count how often each slot takes each value in the training part, blanks left out."""
         codes = self._codes(x)                                          # (N, cells)
         k_max = self.cumulative.shape[1] - 1
         for j in range(self.n_cells):
-            counts = torch.bincount(codes[:, j], minlength=k_max)[:k_max].double()
+            filled = slice(None) if self.is_image or j >= self.n_discrete else ~x[:, self.discrete[j]].isnan()
+            counts = torch.bincount(codes[filled, j], minlength=k_max)[:k_max].double()
             counts[: self.sizes[j]] += 1.0 / self.sizes[j]
             self.cumulative[j, 1:] = (counts.cumsum(0) / counts.sum()).float()
             self.cumulative[j, self.sizes[j] :] = 1.0
@@ -97,10 +102,7 @@ class Dequantization(nn.Module):
         """``y (B, dim)`` and ``log q(y|x) (B,)`` at one draw of the noise."""
         codes = self._codes(x)
         cells = torch.arange(self.n_cells, device=x.device)
-        low, high = self.cumulative[cells, codes], self.cumulative[cells, codes + 1]        # (B, cells)
-        mass = (high - low).clamp(min=1e-9)
-        y = torch.special.ndtri((low + noise.uniform(self.n_cells) * mass).clamp(EDGE, 1 - EDGE))
-        log_q = standard_normal_log_prob(y) - mass.log()
+        y, log_q = _in_cell(self.cumulative[cells, codes], self.cumulative[cells, codes + 1], noise.uniform(self.n_cells))  # (B, cells)
         if self.is_image:
             return y, log_q.sum(1)
         blank_ordinal = x[:, self.discrete].isnan()                     # a blank count: any value, as noise
@@ -112,12 +114,25 @@ class Dequantization(nn.Module):
         if not self.n_continuous:
             return y, log_q.sum(1)
         v = x[:, self.continuous]
-        z = torch.nan_to_num(v, nan=0.0) + (2 * noise.uniform(self.n_continuous) - 1) * self.half_cell
-        log_q_z = torch.where(self.half_cell > 0, -torch.log(2 * self.half_cell.clamp(min=1e-9)), torch.zeros_like(z))
+        z, log_q_z = self._spread(torch.nan_to_num(v, nan=0.0), noise.uniform(self.n_continuous))
         if self.n_marks:
             z = torch.where(v.isnan(), free[:, self.n_discrete : self.n_discrete + self.n_continuous], z)
             log_q_z = torch.where(v.isnan(), standard_normal_log_prob(z), log_q_z)
         return torch.cat([z, y], dim=1), log_q.sum(1) + log_q_z.sum(1)
+
+    def _spread(self, v: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+        """Numbers without levels: a grid's values over their cells, spikes over theirs, the others as they are; and log q of each."""
+        z = v + (2 * uniform - 1) * self.half_cell
+        log_q = torch.where(self.half_cell > 0, -torch.log(2 * self.half_cell.clamp(min=1e-9)), torch.zeros_like(z))
+        if len(self.spiked):
+            columns = v[:, self.spiked].T.contiguous()                                      # (n, B)
+            i = torch.searchsorted(self.spike_low, columns, right=True).clamp(min=1) - 1
+            low, high = self.spike_low.gather(1, i), self.spike_high.gather(1, i)
+            inside = ((columns >= low) & (columns < high)).T
+            y, log_q_y = _in_cell(torch.special.ndtr(low).T, torch.special.ndtr(high).T, uniform[:, self.spiked])
+            z = z.index_copy(1, self.spiked, torch.where(inside, y, z[:, self.spiked]))
+            log_q = log_q.index_copy(1, self.spiked, torch.where(inside, log_q_y, log_q[:, self.spiked]))
+        return z, log_q
 
     def inverse(self, y: Tensor) -> Tensor:
         """Stored rows from ``y``: the cell in which Φ(y) lies."""
@@ -136,6 +151,13 @@ class Dequantization(nn.Module):
             blank = codes[:, self.n_discrete :] > 0
             x[:, self.marks] = torch.where(blank, torch.nan, x[:, self.marks])
         return x
+
+
+def _in_cell(low: Tensor, high: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """y = Φ⁻¹(u) with u uniform in (low, high), and log q(y), elementwise."""
+    mass = (high - low).clamp(min=1e-9)
+    y = torch.special.ndtri((low + uniform * mass).clamp(EDGE, 1 - EDGE))
+    return y, standard_normal_log_prob(y) - mass.log()
 
 
 def _table(rows: list, fill: float) -> Tensor:

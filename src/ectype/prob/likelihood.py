@@ -7,6 +7,7 @@ slot                distribution                                         paramet
 =================== ==================================================== =====================================
 number, continuous  N(μ, σ²), both learned                               μ, log σ
 number on a grid    logistic(μ, s) integrated over the value's cell      μ, log s
+… with spikes       that at the spikes, the density of it elsewhere      μ, log s
 … with blanks       Bernoulli for the blank, the above where filled      and a logit
 boolean (K = 2)     Bernoulli                                            logit
 category (K > 2)    categorical                                          K logits
@@ -57,6 +58,12 @@ def logistic_cell_log_prob(low: Tensor, high: Tensor, mean: Tensor, log_s: Tenso
     return F.logsigmoid(b) + F.logsigmoid(-a) + torch.log(-torch.expm1((a - b).clamp(max=-1e-7)))
 
 
+def logistic_log_prob(x: Tensor, mean: Tensor, log_s: Tensor) -> Tensor:
+    """log logistic(x; μ, s), elementwise: the density, σ(u) σ(−u) / s with u = (x − μ)/s."""
+    u = (x - mean) * torch.exp(-log_s)
+    return F.logsigmoid(u) + F.logsigmoid(-u) - log_s
+
+
 def sample_logistic(mean: Tensor, log_s: Tensor, uniform: Tensor) -> Tensor:
     """A draw from logistic(μ, s)."""
     return mean + torch.exp(log_s) * torch.logit(uniform, eps=1e-6)
@@ -75,28 +82,28 @@ class TableLikelihood(nn.Module):
         self.n_marks = sum(b.missing for _, b in numbers)
         self.n_binary, self.n_onehot = sum(k == 2 for _, k in categories), sum(sizes)
         self.n_params = 2 * self.n_numbers + self.n_marks + self.n_binary + self.n_onehot
-        self.n_discrete = sum(b.discrete for _, b in numbers)
         index, inside = padded_index(sizes, 2 * self.n_numbers + self.n_marks + self.n_binary)
-        levels = [(j, torch.tensor(b.level_edges(), dtype=torch.float32)) for j, (_, b) in enumerate(numbers) if b.levels]
-        most = max((len(e) for _, e in levels), default=0)
+        cells = [(j, b.cells()) for j, (_, b) in enumerate(numbers) if b.levels or b.spikes]
+        most = max((len(low) for _, (low, _) in cells), default=0)
         long, boolean = torch.long, torch.bool
         for name, value, dtype in (
             ("number", [i for i, _ in numbers], long), ("mark", [i for i, b in numbers if b.missing], long),
             ("binary", [i for i, k in categories if k == 2], long), ("onehot", [i for i, k in categories if k > 2], long),
-            ("discrete", [b.discrete for _, b in numbers], boolean), ("has_levels", [j for j, _ in levels], long),
-            ("half_cell", [b.step / b.scale / 2 if b.discrete and not b.levels else 0.0 for _, b in numbers], torch.float32),
-            ("low", [float(b.forward(b.low)) if b.discrete else -FAR for _, b in numbers], torch.float32),
-            ("high", [float(b.forward(b.high)) if b.discrete else FAR for _, b in numbers], torch.float32),
+            ("logistic", [b.discrete or bool(b.spikes) for _, b in numbers], boolean), ("has_cells", [j for j, _ in cells], long),
+            ("half_cell", [b.half_cell for _, b in numbers], torch.float32),
+            ("low", [float(b.forward(b.low)) if b.half_cell else -FAR for _, b in numbers], torch.float32),
+            ("high", [float(b.forward(b.high)) if b.half_cell else FAR for _, b in numbers], torch.float32),
         ):
             self.register_buffer(name, torch.tensor(value, dtype=dtype), persistent=False)
-        edges = torch.full((len(levels), most + 2), FAR)
-        for row, (_, e) in enumerate(levels):
-            edges[row, 0], edges[row, 1 : len(e) + 1] = -FAR, e
-        for name, value in {"index": index, "inside": inside, "edges": edges}.items():
+        cell_low, cell_high = torch.full((2, len(cells), most), FAR)
+        for row, (_, bounds) in enumerate(cells):
+            for table, values in zip((cell_low, cell_high), bounds, strict=True):
+                table[row, : len(values)] = torch.as_tensor(values).clamp(-FAR, FAR)
+        for name, value in {"index": index, "inside": inside, "cell_low": cell_low, "cell_high": cell_high}.items():
             self.register_buffer(name, value, persistent=False)
 
     def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
-        """log p(x | params) in nats per row, ``(B,)``: densities of normalised values for continuous columns, masses for the others."""
+        """log p(x | params) in nats per row, ``(B,)``: densities of normalised values that are continuous, masses for the others."""
         n, m, k = self.n_numbers, self.n_marks, self.n_binary
         total = params.new_zeros(len(x))
         if n:
@@ -116,21 +123,24 @@ class TableLikelihood(nn.Module):
         blank = values.isnan()
         v = torch.nan_to_num(values, nan=0.0)
         each = gaussian_log_prob(v, mean, log_s)
-        if self.n_discrete:
+        if self.logistic.any():
             low, high = self._cells(v)
-            each = torch.where(self.discrete, logistic_cell_log_prob(low, high, mean, log_s), each)
+            mass, density = logistic_cell_log_prob(low, high, mean, log_s), logistic_log_prob(v, mean, log_s)
+            each = torch.where(self.logistic, torch.where(high > low, mass, density), each)
         return each.masked_fill(blank, 0.0).sum(1)
 
     def _cells(self, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Bounds of the cell of each value; the outermost cells are unbounded."""
+        """Bounds of the cell of each value, equal where it has none; the outermost cells are unbounded."""
         low = torch.where(v <= self.low + 1e-5, -FAR, v - self.half_cell)
         high = torch.where(v >= self.high - 1e-5, FAR, v + self.half_cell)
-        if len(self.has_levels):
-            columns = v[:, self.has_levels].T.contiguous()                                          # (n, B)
-            i = torch.searchsorted(self.edges, columns, right=True).clamp(1, self.edges.shape[1] - 1)
-            low = low.index_copy(1, self.has_levels, self.edges.gather(1, i - 1).T)
-            high = high.index_copy(1, self.has_levels, self.edges.gather(1, i).T)
-        return low, torch.maximum(high, low + 1e-6)
+        if len(self.has_cells):
+            columns = v[:, self.has_cells].T.contiguous()                                           # (n, B)
+            i = torch.searchsorted(self.cell_low, columns, right=True).clamp(min=1) - 1
+            cell_low, cell_high = self.cell_low.gather(1, i), self.cell_high.gather(1, i)
+            inside = (columns >= cell_low) & (columns < cell_high)
+            low = low.index_copy(1, self.has_cells, torch.where(inside, cell_low, columns).T)
+            high = high.index_copy(1, self.has_cells, torch.where(inside, cell_high, columns).T)
+        return low, high
 
     def mean(self, params: Tensor) -> Tensor:
         """The centre of p(x | params) as a stored batch: μ for numbers, the most probable category."""
@@ -141,7 +151,8 @@ class TableLikelihood(nn.Module):
         n = self.n_numbers
         mean, log_s = params[:, :n], log_scale(params[:, n : 2 * n])
         normal, uniform = noise.normal(n), noise.uniform(n)
-        numbers = torch.where(self.discrete, sample_logistic(mean, log_s, uniform), mean + torch.exp(log_s) * normal)
+        numbers = torch.where(self.logistic, sample_logistic(mean, log_s, uniform), mean + torch.exp(log_s) * normal)
+        numbers = torch.maximum(torch.minimum(numbers, self.high), self.low)        # the outermost cells of a grid take the tails
         return self._assemble(params, numbers, noise)
 
     def _assemble(self, params: Tensor, numbers: Tensor, noise: Rows | None) -> Tensor:
@@ -162,7 +173,7 @@ class TableLikelihood(nn.Module):
 
 
 class ImageLikelihood(nn.Module):
-    """Parameters ``(B, n_params · C, H, W)`` → log-likelihood of pixel levels ``(B, C, H, W)``; n_params is 1 (Bernoulli) or 2 (μ, log s)."""
+    """Parameters ``(B, n_params · C, H, W)`` → log-likelihood of pixel levels ``(B, C, H, W)``; n_params is 1 (logit) or 2 (μ, log s)."""
 
     def __init__(self, schema: Schema):
         super().__init__()

@@ -13,7 +13,7 @@ FREE = {"rows_per_s", "fit_s", "peak_memory_mib"}       # spread over magnitudes
 
 
 def decimals(metric: str, values: Iterable[float | None]) -> int | None:
-    """Decimals for a column of figures: two for shares, else three significant figures for the smallest; ``None`` for digits of its own."""
+    """Decimals for a column of figures: two for shares, else three significant digits for the smallest; ``None`` = each its own."""
     sizes = [abs(v) for v in values if v]
     if metric in SHARES:
         return 2

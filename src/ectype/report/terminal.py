@@ -24,7 +24,7 @@ def render_table(results: Mapping[str, Any]) -> RenderableType:
     columns = dict(COLUMNS)
     if "frechet_features" not in results["metrics"]:
         columns = {"frechet_pca" if m == "frechet_features" else m: head for m, head in columns.items()}
-    measured = {n: e for n, e in models.items() if e["seeds"]}
+    measured = {n: e for n, e in models.items() if n in marks}
     winners = {m: best(m, {n: e["metrics"][m] for n, e in measured.items() if m in e["metrics"]}) for m in columns}
     table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False, header_style="bold", padding=(0, 1))
     table.add_column("")
@@ -32,8 +32,7 @@ def render_table(results: Mapping[str, Any]) -> RenderableType:
     for head in columns.values():
         table.add_column(head, justify="right")
     for name, e in measured.items():
-        earned = Text(" ").join(Text(letter if marks[name][m] else "·", "bold green" if marks[name][m] else "dim") for m, letter in MARKS.items())
-        table.add_row(Text(e["label"], "bold" if name == pick["name"] else ""), earned,
+        table.add_row(Text(e["label"], "bold" if name == pick["name"] else ""), _earned(marks[name]),
                       *(Text(_figure(m, e), "bold green" if name in winners[m] else "") for m in columns))
     for name, e in models.items():
         if not e["seeds"] and name == e["family"]:
@@ -49,6 +48,10 @@ def render_table(results: Mapping[str, Any]) -> RenderableType:
     parts += [Text(pick["reason"]), *(Text(note) for note in pick["notes"])]
     parts.append(Text("Marks: Q quality, S speed, C coverage. C2ST: 0.5 is ideal. NFE: network evaluations per sample.", "dim"))
     return Group(*parts)
+
+
+def _earned(marks: Mapping[str, Any]) -> Text:
+    return Text(" ").join(Text(letter, "bold green") if marks[m] else Text("·", "dim") for m, letter in MARKS.items())
 
 
 def _figure(metric: str, entry: Mapping[str, Any]) -> str:

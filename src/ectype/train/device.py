@@ -23,8 +23,8 @@ def convolves(module: nn.Module) -> bool:
     return any(isinstance(m, nn.Conv2d) for m in module.modules())
 
 
-def training_arithmetic(module: nn.Module, device: torch.device, precision: str) -> Callable[[], AbstractContextManager]:
-    """The context in which losses are computed.
+def arithmetic(module: nn.Module, device: torch.device, precision: str) -> Callable[[], AbstractContextManager]:
+    """The context in which losses and samples are computed.
 
     ``"auto"`` is bfloat16 on a GPU, and for convolutions on a CPU whose vector units multiply bfloat16 (two to three times as fast as
     float32 there; for the small matrices of a table the conversions cost more than they save). Losses are summed in float32 anyway.

@@ -32,7 +32,7 @@ from ..errors import DivergedError
 from ..spec import Budget, Train
 from .average import Average
 from .checkpoint import load_checkpoint, save_checkpoint
-from .device import device_of, threads_for, training_arithmetic
+from .device import device_of, threads_for, arithmetic
 from .objective import Objective
 
 STABLE = (7, 10)            # share of the steps before the learning rate falls
@@ -112,7 +112,7 @@ class Loop:
         self.state = State(total=self.budget.steps)
         self.sums: dict[str, Tensor] = {}
         self.best_values = [v.clone() for v in self.average.values]
-        self.arithmetic = training_arithmetic(objective, self.device, settings.precision)
+        self.arithmetic = arithmetic(objective, self.device, settings.precision)
         self._epoch, self._order = -1, None
         self.snapshot = self._take_snapshot()
 

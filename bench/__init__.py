@@ -1,0 +1,1 @@
+"""Measurements, not tests: each script writes a JSON with its machine and commit under ``bench/results``."""

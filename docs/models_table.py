@@ -1,0 +1,34 @@
+"""Write the README's table of models from the registry: ``python docs/models_table.py``. A test holds the README to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ectype import registry
+
+README = Path(__file__).parent.parent / "README.md"
+BEGIN, END = "<!-- models -->", "<!-- /models -->"
+LIKELIHOOD = {"exact": "exact", "bound": "lower bound"}
+
+
+def table() -> str:
+    """The families and what each can do, in Markdown."""
+    heads = ["model", "what it is", "paper", "sample", "condition", "code", "score", "likelihood"]
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    for name in registry.names():
+        entry, can = registry.entry(name), registry.load(name).capabilities
+        marks = ["✓" if needed <= can else "" for needed in ({"sample"}, {"condition"}, {"encode", "decode"}, {"score"})]
+        likelihood = next((text for key, text in LIKELIHOOD.items() if key in can), "")
+        lines.append(f"| {' | '.join([f'`{name}`', entry.title, entry.paper, *marks, likelihood])} |")
+    return "\n".join(lines)
+
+
+def insert(text: str) -> str:
+    """The README with the table between its two marks."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+
+
+if __name__ == "__main__":
+    README.write_text(insert(README.read_text()))

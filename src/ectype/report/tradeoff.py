@@ -1,0 +1,158 @@
+"""The picture of the comparison: quality against speed, coverage as size.
+
+The lines in it are the thresholds of the marks, so that the picture explains them. Labels stand beside what they name and overlap
+neither each other nor anything that is drawn.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from .charts import colour, line, marker, shape, svg, text
+from .charts import fmt as n
+from .numbers import short
+
+EM = 0.62                   # width of a character, in font sizes: wide enough to keep labels apart in any font
+LEFT, RIGHT, TOP, BOTTOM = 46, 16, 26, 48
+HIGHEST, LOWEST = 1.04, -0.06   # of the quality axis
+TELEPHONE = 500             # narrower drawings have smaller marks, and names alone
+
+Box = tuple[float, float, float, float]     # left, top, right, bottom
+
+
+@dataclass(frozen=True)
+class Spot:
+    """One row in the picture: where it stands, how its seeds spread, how much it covers."""
+
+    label: str
+    index: int
+    rate: float                 # rows per second
+    quality: float              # share of the gap to real data that is closed
+    spread: float | None
+    coverage: float | None      # share of what real rows cover
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The map from (rows per second, quality) to the drawing; rows per second on a logarithmic scale."""
+
+    low: float
+    high: float
+    width: int
+    height: int
+
+    @classmethod
+    def around(cls, rates: Sequence[float], width: int, height: int) -> Frame:
+        """At least two powers of ten, with some air on both sides."""
+        low, high = math.log10(min(rates)) - 0.25, math.log10(max(rates)) + 0.25
+        if high - low < 2:
+            low, high = (low + high) / 2 - 1, (low + high) / 2 + 1
+        return cls(low, high, width, height)
+
+    @property
+    def right(self) -> float:
+        return self.width - RIGHT
+
+    def x(self, rate: float) -> float:
+        return LEFT + (math.log10(rate) - self.low) / (self.high - self.low) * (self.right - LEFT)
+
+    def y(self, quality: float) -> float:
+        inside = min(HIGHEST, max(LOWEST, quality))
+        return TOP + (HIGHEST - inside) / (HIGHEST - LOWEST) * (self.height - TOP - BOTTOM)
+
+
+def tradeoff(spots: Sequence[Spot], *, mixture: float | None, threshold: float, slowest: float, width: int, height: int) -> Markup:
+    """Quality against speed, coverage as size.
+
+    ``mixture`` is the quality of the Gaussian-mixture dummy, ``threshold`` that of the mark, ``slowest`` the rows per second below
+    which the speed mark is out of reach.
+    """
+    frame = Frame.around([*(s.rate for s in spots), slowest], width, height)
+    scale = 0.75 if width < TELEPHONE else 1.0
+    radii = [scale * (4 + 11 * (0.5 if s.coverage is None else s.coverage)) for s in spots]
+    marks = [(s, frame.x(s.rate), frame.y(s.quality), r) for s, r in zip(spots, radii, strict=True)]
+    bodies = [(x - 1.2 * r, y - 1.2 * r, x + 1.2 * r, y + 1.2 * r) for _, x, y, r in marks]
+    parts = [*_axes(frame, threshold, slowest)]
+    rulers, notes, taken = _rulers(frame, mixture, threshold, slowest, bodies)
+    parts += rulers + notes
+    whiskers = [(frame.x(s.rate), frame.y(s.quality + s.spread), frame.y(s.quality - s.spread), s) for s in spots if s.spread]
+    parts += [line(x, high, x, low, f"whisker {colour(s.index)}") for x, high, low, s in whiskers]
+    parts += [marker(shape(s.index), x, y, r, f"mark {colour(s.index)}") for s, x, y, r in sorted(marks, key=lambda m: -m[3])]
+    crossed = [(LEFT, frame.y(q) - 1, frame.right, frame.y(q) + 1) for q in (threshold, mixture) if q is not None]
+    crossed += [(frame.x(slowest) - 1, TOP, frame.x(slowest) + 1, frame.y(LOWEST))]
+    crossed += [(x - 1, high, x + 1, low) for x, high, low, _ in whiskers]
+    for s, x, y, r in sorted(marks, key=lambda m: m[2]):
+        below = f"covers {s.coverage:.0%}" if s.coverage is not None and width >= TELEPHONE else ""
+        label_width = max(len(s.label) * EM * 14, len(below) * EM * 11)
+        box = _place(x, y, r, label_width, 28 if below else 15, taken, crossed, (LEFT + 2, 2, width - 2, frame.y(LOWEST) - 2))
+        taken.append(box)
+        nearest = (min(max(x, box[0]), box[2]), min(max(y, box[1]), box[3]))
+        if math.dist(nearest, (x, y)) > 1.2 * r + 12:
+            parts.append(line(*nearest, x, y, "leader"))
+        parts += [text(box[0], box[1] + 12, s.label, "name"), text(box[0], box[1] + 25, below, "note")]
+    said = "; ".join(f"{s.label}: {s.quality:.0%} of the gap closed, {short(s.rate)} rows per second"
+                     + (f", covers {s.coverage:.0%}" if s.coverage is not None else "") for s in spots)
+    return svg(width, height, f"Quality against sampling speed, coverage as size. {said}.", parts, "chart tradeoff")
+
+
+def _axes(frame: Frame, threshold: float, slowest: float) -> list[str]:
+    """The shaded corner where quality and speed are high enough, the grid, ticks and titles."""
+    x, height = frame.x(slowest), frame.y(threshold) - TOP
+    parts = [f'<rect x="{n(x)}" y="{n(TOP)}" width="{n(frame.right - x)}" height="{n(height)}" class="earned"/>']
+    for q in (0, 0.25, 0.5, 0.75, 1):
+        y = frame.y(q)
+        parts += [line(LEFT, y, frame.right, y, "grid"), text(LEFT - 8, y + 4, f"{q:.0%}", "tick", "end")]
+    base = frame.y(LOWEST)
+    for power in range(math.ceil(frame.low), math.floor(frame.high) + 1):
+        x = frame.x(10.0**power)
+        parts += [line(x, base, x, base + 4, "axis"), text(x, base + 18, short(10.0**power), "tick", "middle")]
+    return [*parts, line(LEFT, base, frame.right, base, "axis"), text(LEFT, 12, "Quality: gap to real data closed", "title"),
+            text(frame.right, frame.height - 6, "rows per second (log) →", "title", "end")]
+
+
+def _rulers(frame: Frame, mixture: float | None, threshold: float, slowest: float,
+            bodies: Sequence[Box]) -> tuple[list[str], list[str], list[Box]]:
+    """The threshold lines, the words on them, and the room that marks and words take."""
+    left, right = LEFT + 4, frame.right
+    lines = [line(LEFT, frame.y(threshold), right, frame.y(threshold), "threshold"),
+             line(frame.x(slowest), TOP, frame.x(slowest), frame.y(LOWEST), "threshold")]
+    words = [("speed mark from here →", frame.y(0), [frame.x(slowest) + 5]),
+             ("quality mark from here up", frame.y(threshold), None)]
+    if mixture is not None:
+        lines.append(line(LEFT, frame.y(mixture), right, frame.y(mixture), "dummy"))
+        words.append(("Gaussian mixture", frame.y(mixture), None))
+    taken: list[Box] = [*bodies, (LEFT, 0, LEFT + 32 * EM * 12, 18)]
+    notes = []
+    for said, y, starts in words:
+        width = len(said) * EM * 11
+        starts = starts or [right - width, left, (left + right - width) / 2]
+        options = [(x, y + top, x + width, y + top + 12) for top in (-14, 3) for x in starts]
+        box = min(options, key=lambda b: _overlap(b, taken))
+        taken.append(box)
+        notes.append(text(box[0], box[3] - 2, said, "note"))
+    return lines, notes, taken
+
+
+def _place(x: float, y: float, r: float, w: float, h: float, taken: Sequence[Box], crossed: Sequence[Box], within: Box) -> Box:
+    """The nearest free place for a label of size (w, h): beside the mark if possible, else on growing rings around it.
+
+    Nothing in ``taken`` is covered if that can be helped; lines (``crossed``) are crossed unwillingly.
+    """
+    candidates = []
+    for gap in (4, 10, 18, 28, 40, 54, 70, 90, 120):
+        d = 1.2 * r + gap
+        e = 0.7 * d
+        for dx, dy in ((d, -h / 2), (-d - w, -h / 2), (-w / 2, -d - h), (-w / 2, d),
+                       (e, -e - h), (-e - w, -e - h), (e, e), (-e - w, e)):
+            left, top = min(max(x + dx, within[0]), within[2] - w), min(max(y + dy, within[1]), within[3] - h)
+            candidates.append((left, top, left + w, top + h))
+    return min(candidates, key=lambda box: _overlap(box, taken) + 0.1 * _overlap(box, crossed))
+
+
+def _overlap(box: Box, others: Iterable[Box]) -> float:
+    """Area that a box shares with others."""
+    return sum(max(0.0, min(box[2], o[2]) - max(box[0], o[0])) * max(0.0, min(box[3], o[3]) - max(box[1], o[1])) for o in others)

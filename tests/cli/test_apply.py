@@ -1,0 +1,167 @@
+"""`sample`, `encode`, `decode`, `reconstruct`, `score` on small trained runs."""
+
+import io
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from ectype.estimator import load
+
+
+def _csv(text):
+    return pd.read_csv(io.StringIO(text))
+
+
+def test_sample_of_a_table_on_stdout(ectype, trained, people):
+    answer = ectype("sample", trained / "table", "-n", 7)
+    assert answer.code == 0 and answer.err == ""
+    rows = _csv(answer.out)
+    assert list(rows.columns) == list(pd.read_csv(people).columns) and len(rows) == 7
+    assert rows["age"].dtype.kind == "i" and set(rows["city"]) <= {"Rome", "Oslo", "Bern"}
+    pd.testing.assert_frame_equal(rows, _csv(load(trained / "table").sample(7, random_state=0).to_csv(index=False)))
+
+
+def test_the_seed_decides_the_sample(ectype, trained):
+    first, same, other = (ectype("sample", trained / "table", "--seed", s).out for s in (3, 3, 4))
+    assert first == same != other
+
+
+def test_sample_to_files(ectype, trained, tmp_path):
+    for name in ("s.csv", "s.tsv", "s.csv.gz"):
+        answer = ectype("sample", trained / "table", "-n", 3, "--out", tmp_path / name)
+        assert answer.code == 0 and answer.out == "" and f"3 written to {tmp_path / name}" in answer.err
+        assert len(pd.read_csv(tmp_path / name, sep=None, engine="python")) == 3
+    assert ectype("sample", trained / "numbers", "-n", 3, "--out", tmp_path / "s.npz", "--quiet") == (0, "", "")
+    assert np.load(tmp_path / "s.npz")["x"].shape == (3, 3)
+
+
+def test_sampling_flags_come_from_the_model(ectype, trained):
+    assert "--mean" in ectype("sample", trained / "table", "--help").out
+    assert "--mean" not in ectype("sample", trained / "gan", "--help").out
+    assert ectype("sample", trained / "table", "--mean").out != ectype("sample", trained / "table").out
+    assert ectype("sample", "--mean", "-n", 3, trained / "table").out == ectype("sample", trained / "table", "-n", 3, "--mean").out
+    unknown = ectype("sample", trained / "table", "--steps", 3)
+    assert unknown.code == 2 and "--steps" in unknown.err
+
+
+def test_conditions(ectype, trained, people):
+    rows = _csv(ectype("sample", trained / "conditional", "-n", 5, "--condition", "left", "right").out)
+    assert list(rows.columns) == list(pd.read_csv(people).columns)
+    assert list(rows["group"]) == ["left", "right", "left", "right", "left"]
+    assert set(_csv(ectype("sample", trained / "conditional", "--condition", "right").out)["group"]) == {"right"}
+
+
+@pytest.mark.parametrize(("run", "words", "said"), [
+    ("conditional", [], "expected --condition VALUE with one of "), ("conditional", ["--condition", "lef"], "did you mean left?"),
+    ("table", ["--condition", "left"], "not conditional"), ("table", ["-n", "0"], "an int >= 1"), ("table", ["-n", "few"], "-n"),
+    ("table", ["--out", "s.png"], ".csv"), ("table", ["--out", "s.npz"], "numbers only"),
+    ("table", ["--out", "no/such/s.csv"], "mkdir -p no/such"),
+    ("images", ["--condition", "1", "--out", "s.csv"], ".png, .npz"), ("images", ["--condition", "1"], "--out FILE"),
+])
+def test_mistakes_of_sample(ectype, trained, tmp_path, monkeypatch, run, words, said):
+    monkeypatch.chdir(tmp_path)
+    answer = ectype("sample", trained / run, *words)
+    assert answer.code == 2 and answer.out == "" and said in answer.err and list(tmp_path.iterdir()) == []
+
+
+def test_images(ectype, trained, tmp_path):
+    words = ("sample", trained / "images", "-n", 6, "--condition", 0, 1, 2, "--out")
+    assert ectype(*words, tmp_path / "s.npz").code == 0
+    with np.load(tmp_path / "s.npz") as file:
+        assert file["x"].shape == (6, 4, 6, 3) and file["x"].dtype == np.uint8 and list(file["y"]) == [0, 1, 2, 0, 1, 2]
+    assert ectype(*words, tmp_path / "s.png").code == 0
+    with Image.open(tmp_path / "s.png") as picture:
+        assert picture.width > picture.height                               # three columns, one for each condition, and two rows
+    assert ectype("score", trained / "images", tmp_path / "s.npz", "--out", tmp_path / "score.csv").code == 0
+    assert len(pd.read_csv(tmp_path / "score.csv")) == 6
+
+
+def test_score(ectype, trained, people):
+    answer = ectype("score", trained / "table", people)
+    scores = _csv(answer.out)
+    assert answer.code == 0 and list(scores.columns) == ["score"]
+    np.testing.assert_allclose(scores["score"], load(trained / "table").score_samples(pd.read_csv(people)), rtol=1e-12)
+
+
+def test_conditional_score_reads_the_condition(ectype, trained, people, tmp_path):
+    frame = pd.read_csv(people)
+    expected = load(trained / "conditional").score_samples(frame.drop(columns="group"), condition=frame["group"])
+    np.testing.assert_allclose(_csv(ectype("score", trained / "conditional", people).out)["score"], expected, rtol=1e-12)
+    frame.drop(columns="group").to_csv(tmp_path / "bare.csv", index=False)
+    answer = ectype("score", trained / "conditional", tmp_path / "bare.csv")
+    assert answer.code == 2 and "the column group" in answer.err
+
+
+def test_encode_and_decode(ectype, trained, people, tmp_path):
+    codes = _csv(ectype("encode", trained / "table", people).out)
+    assert list(codes.columns) == ["vae0", "vae1"] and len(codes) == 120
+    assert ectype("encode", trained / "table", people, "--out", tmp_path / "codes.npz").code == 0
+    np.testing.assert_allclose(np.load(tmp_path / "codes.npz")["x"], codes, rtol=1e-5)
+    decoded = ectype("decode", trained / "table", tmp_path / "codes.npz")
+    assert decoded.code == 0 and decoded.out == ectype("reconstruct", trained / "table", people).out
+
+
+def test_reconstruct(ectype, trained, people, tmp_path):
+    rows = _csv(ectype("reconstruct", trained / "conditional", people).out)
+    assert list(rows["group"]) == list(pd.read_csv(people)["group"]) and list(rows.columns) == list(pd.read_csv(people).columns)
+    data = trained / "images.npz"
+    assert ectype("reconstruct", trained / "images", data, "--out", tmp_path / "r.npz").code == 0
+    assert np.load(tmp_path / "r.npz")["x"].shape == (60, 4, 6, 3)
+    assert ectype("reconstruct", trained / "images", data, "--out", tmp_path / "r.png").code == 0
+    with Image.open(tmp_path / "r.png") as picture:
+        page = np.asarray(picture)
+    assert (page[2:12, 2:12] == np.load(data)["x"][0, :2, :2].repeat(5, 0).repeat(5, 1)).all()     # the first original, above
+
+
+def test_columns_more_less_and_in_another_order(ectype, trained, people, tmp_path):
+    frame = pd.read_csv(people)
+    frame.assign(extra=1)[["extra", "group", "city", "income", "age"]].to_csv(tmp_path / "more.csv", index=False)
+    more = ectype("score", trained / "table", tmp_path / "more.csv")
+    assert more.code == 0 and "left out: 'extra'" in more.err and more.out == ectype("score", trained / "table", people).out
+    frame.drop(columns="age").to_csv(tmp_path / "less.csv", index=False)
+    less = ectype("score", trained / "table", tmp_path / "less.csv")
+    assert less.code == 2 and "'age'" in less.err and less.out == ""
+
+
+def test_arrays_for_a_model_of_a_frame(ectype, trained, tmp_path):
+    values = pd.read_csv(trained / "numbers.csv").to_numpy()
+    np.save(tmp_path / "v.npy", values)
+    of_array, of_frame = (ectype("score", trained / "numbers", data) for data in (tmp_path / "v.npy", trained / "numbers.csv"))
+    assert of_array.code == of_frame.code == 0 and of_array.out == of_frame.out
+
+
+@pytest.mark.parametrize(("run", "data", "said"), [("table", "images.npz", "images were given"), ("images", "numbers.csv", "table"),
+                                                   ("table", "numbers.csv", "columns are missing")])
+def test_data_of_another_kind(ectype, trained, run, data, said):
+    answer = ectype("encode", trained / run, trained / data, "--out", "-")
+    assert answer.code == 2 and answer.out == "" and said in answer.err
+
+
+def test_new_categories(ectype, trained, people, tmp_path):
+    (tmp_path / "new.csv").write_text(people.read_text().replace("Rome", "Paris"))
+    answer = ectype("score", trained / "table", tmp_path / "new.csv")
+    assert answer.code == 2 and "Paris" in answer.err
+
+
+def test_what_the_family_cannot_do(ectype, trained):
+    answer = ectype("encode", trained / "gan", trained / "numbers.csv")
+    assert answer.code == 2 and "GAN cannot encode" in answer.err
+
+
+@pytest.mark.parametrize("command", ["sample", "score"])
+def test_damaged_runs(ectype, trained, people, tmp_path, command):
+    words = [] if command == "sample" else [people]
+    assert ectype(command, tmp_path / "nothing", *words).code == 2
+    run = tmp_path / "run"
+    shutil.copytree(trained / "table", run)
+    (run / "config.json").write_text("{")
+    answer = ectype(command, run, *words)
+    assert answer.code == 2 and "config.json is damaged" in answer.err
+    (run / "config.json").unlink()                      # as a model that was saved from Python
+    assert ectype(command, run, *words).code == 0
+    (run / "model.safetensors").write_bytes(b"cut short")
+    answer = ectype(command, run, *words)
+    assert answer.code == 2 and "truncated" in answer.err and answer.out == ""

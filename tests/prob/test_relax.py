@@ -1,0 +1,75 @@
+"""Relaxation: features and back, for every kind of slot."""
+
+import numpy as np
+import pytest
+import torch
+
+from ectype.data.schema import Schema
+from ectype.prob.relax import Relaxation, padded_index
+
+
+def test_a_stored_batch_comes_back_from_its_features(schema, stored):
+    view = Relaxation(schema)
+    f = view.embed(stored)
+    assert f.shape == (len(stored), *view.shape) and f.dtype == torch.float32 and torch.isfinite(f).all()
+    torch.testing.assert_close(view.project(f), stored, equal_nan=True, rtol=0, atol=0)
+    noisy = view.project(f + 0.3 * (torch.rand(f.shape, generator=torch.Generator().manual_seed(0)) - 0.5))
+    assert torch.equal(noisy.isnan(), stored.isnan())                   # signs and the largest of a one-hot survive small errors
+    discrete = [i for i, b in enumerate(schema.blocks) if b.type == "category"]
+    assert torch.equal(noisy[:, discrete], stored[:, discrete])
+
+
+def test_features_by_hand():
+    X = np.array([[1.0, "u", "p"], [3.0, "v", "q"], [None, "u", "r"], [1.0, "u", "p"]], dtype=object)
+    schema = Schema.fit(X)
+    f = Relaxation(schema).embed(torch.from_numpy(schema.encode(X)))
+    number, mark, flag, hot = f[:, 0], f[:, 1], f[:, 2], f[:, 3:]
+    assert number[2] == 0 and mark.tolist() == [-1, -1, 1, -1] and flag.tolist() == [-1, 1, -1, -1]
+    assert hot.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 0]]
+
+
+def test_any_features_project_to_valid_rows(schema):
+    view = Relaxation(schema)
+    rows = view.project(3 * torch.randn(500, *view.shape, generator=torch.Generator().manual_seed(0)))
+    assert schema.accepts(schema.decode(rows.numpy())).all()
+
+
+@pytest.mark.parametrize("levels", [2, 17, 256])
+def test_images(levels):
+    X = np.random.default_rng(0).integers(0, levels, (5, 6, 4, 3)).astype(np.uint8)
+    X.flat[:2] = (0, levels - 1)
+    schema = Schema.fit(X)
+    view, stored = Relaxation(schema), torch.from_numpy(schema.encode(X))
+    f = view.embed(stored)
+    assert f.shape == (5, 3, 6, 4) and f.min() == -1 and f.max() == 1
+    assert torch.equal(view.project(f), stored)
+    assert torch.equal(view.project(f + 0.9 / (levels - 1)), stored)    # within half a level
+    assert view.project(torch.tensor([-9.0, 9.0]).view(2, 1, 1, 1).expand(2, 3, 6, 4)).unique().tolist() == [0, levels - 1]
+
+
+def test_gumbel_softmax(schema):
+    view, n = Relaxation(schema), 20_000
+    raw = torch.randn(1, *view.shape, generator=torch.Generator().manual_seed(0)).expand(n, -1)
+    u = torch.rand(n, view.n_onehot, generator=torch.Generator().manual_seed(1)).clamp(1e-9, 1 - 1e-7)
+    f = view.activate(raw, -torch.log(-torch.log(u)))
+    a, b = view.n_numbers, view.n_numbers + view.n_signs
+    assert f.shape == raw.shape and torch.equal(f[:, :a], raw[:, :a]) and (f[:, a:b].abs() < 1).all() and (f[:, b:] >= 0).all()
+    for index, inside in zip(view.index, view.inside, strict=True):
+        segment = f[:, index[inside]]
+        torch.testing.assert_close(segment.sum(1), torch.ones(n))
+        observed = torch.bincount(segment.argmax(1), minlength=int(inside.sum())) / n
+        torch.testing.assert_close(observed, raw[0, index[inside]].softmax(0), rtol=0, atol=4 * 0.5 / n**0.5)
+
+
+def test_temperature_sharpens(schema):
+    view = Relaxation(schema)
+    raw, gumbel = torch.zeros(50, *view.shape), torch.randn(50, view.n_onehot, generator=torch.Generator().manual_seed(0))
+    peak = [view.activate(raw, gumbel, t)[:, view.index[0]].amax(1).mean() for t in (2.0, 0.5, 0.1)]
+    assert peak[0] < peak[1] < peak[2]
+
+
+def test_padded_index():
+    index, inside = padded_index([3, 4], 10)
+    assert index.tolist() == [[10, 11, 12, 0], [13, 14, 15, 16]] and inside.tolist() == [[True] * 3 + [False], [True] * 4]
+    index, inside = padded_index([], 5)
+    assert index.shape == inside.shape == (0, 0)

@@ -1,0 +1,54 @@
+"""The names that people import, and the tree of exceptions."""
+
+import inspect
+
+import pytest
+
+import ectype
+from ectype import errors
+
+
+def test_public_names():
+    assert ectype.__all__ == sorted(["Autoencoder", "VAE", "GAN", "Flow", "DDPM", "Train", "Net", "load", "compare", "Schema"])
+    assert set(dir(ectype)) == {*ectype.__all__, "__version__"}
+    for name in ectype.__all__:
+        assert getattr(ectype, name).__name__ == name and inspect.getdoc(getattr(ectype, name))
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'VEA'"):
+        _ = ectype.VEA
+
+
+def test_the_version_is_that_of_the_package():
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        assert version("ectype") == ectype.__version__
+    except PackageNotFoundError:
+        pytest.skip("the package is not installed")
+
+
+def test_families_are_the_registered_classes():
+    from ectype import registry
+
+    assert [registry.load(n).__name__ for n in registry.names()] == ["Autoencoder", "VAE", "GAN", "Flow", "DDPM"]
+    assert all(getattr(ectype, registry.load(n).__name__) is registry.load(n) for n in registry.names())
+
+
+@pytest.mark.parametrize(("error", "builtin"), [
+    (errors.InvalidParameterError, ValueError), (errors.DataError, ValueError), (errors.DataFileError, errors.DataError),
+    (errors.SchemaMismatchError, errors.DataError), (errors.UnknownNameError, ValueError), (errors.CapabilityError, AttributeError),
+    (errors.SavedModelError, ValueError), (errors.MissingExtraError, ImportError), (errors.DivergedError, RuntimeError)])
+def test_every_error_is_ours_and_a_builtin(error, builtin):
+    assert issubclass(error, errors.EctypeError) and issubclass(error, builtin)
+    assert error.__name__ in errors.__doc__
+
+
+def test_messages_say_what_expected_got_and_a_hint():
+    error = errors.InvalidParameterError("lr is out of range", expected="a number > 0", got=-1, hint="try lr=1e-3")
+    assert str(error) == "lr is out of range: expected a number > 0, got -1\nhint: try lr=1e-3"
+    assert str(errors.DataError("no rows")) == "no rows"
+    assert str(errors.DataError("bad", got=None)) == "bad: got None"
+    assert "did you mean vae?" in str(errors.UnknownNameError("model", "vea", ["vae", "gan"]))
+    assert str(errors.MissingExtraError("pyarrow", "parquet", "reading Parquet")).endswith("hint: pip install 'ectype[parquet]'")

@@ -1,0 +1,38 @@
+"""The table of families."""
+
+import importlib
+
+import pytest
+
+from ectype import registry
+from ectype.errors import UnknownNameError
+from ectype.estimator import GenerativeModel
+from ectype.spec import Train
+from ectype.train.objective import Objective
+
+
+def test_order_of_the_lecture():
+    assert registry.names() == ["autoencoder", "vae", "gan", "flow", "ddpm"]
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_an_entry_leads_to_its_family(name):
+    entry, cls = registry.entry(name), registry.load(name)
+    assert entry.name == name and entry.title and entry.paper[-4:].isdigit()
+    assert issubclass(cls, GenerativeModel) and f"{cls.__module__}:{cls.__name__}" == entry.target
+    module = importlib.import_module(cls.__module__)
+    assert "Notation" in module.__doc__ and "References" in module.__doc__
+    assert any(issubclass(v, Objective) and v is not Objective for v in vars(module).values() if isinstance(v, type))
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_capabilities_are_known_and_the_preset_is_complete(name):
+    cls = registry.load(name)
+    assert cls.capabilities <= {"sample", "condition", "encode", "decode", "score", "exact", "bound"} and "sample" in cls.capabilities
+    assert not {"exact", "bound"} <= cls.capabilities
+    assert isinstance(cls.preset, Train) and None not in cls.preset.get_params().values()
+
+
+def test_an_unknown_family_names_its_neighbours():
+    with pytest.raises(UnknownNameError, match=r"unknown model 'dppm'.*\n.*did you mean ddpm"):
+        registry.load("dppm")
