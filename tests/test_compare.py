@@ -88,6 +88,13 @@ class Copier(Normal):
         return self.rows.sample(n, random_state=random_state).reset_index(drop=True)
 
 
+class Mute(Normal):
+    """Can be fitted, and cannot be sampled."""
+
+    def sample(self, n, *, random_state=None, **options):
+        raise RuntimeError("nothing to say")
+
+
 class Impatient(Normal):
     """Is interrupted at its second fit."""
 
@@ -104,7 +111,7 @@ class Impatient(Normal):
 def families():
     """The registry holds the families of this file."""
     module = types.ModuleType("families_of_the_test")
-    classes = (Normal, Collapsed, Broken, Copier, Impatient)
+    classes = (Normal, Collapsed, Broken, Copier, Mute, Impatient)
     entries = {c.__name__.lower(): registry.Entry(c.__name__.lower(), f"{module.__name__}:{c.__name__}", f"{c.__name__} model", "") for c in classes}
     for cls in classes:
         setattr(module, cls.__name__, cls)
@@ -221,6 +228,22 @@ def test_the_same_call_gives_the_same_figures(tmp_path):
     assert first == second and runs[0]["data"] == runs[1]["data"]
 
 
+def test_a_family_that_cannot_be_sampled_keeps_its_fit_and_gets_no_marks(tmp_path):
+    results = compare(correlated(60), models=["mute"], seeds=1, out=tmp_path).results
+    mute = results["models"]["mute"]
+    assert set(mute["metrics"]) == {"fit_s", "parameters"} and mute["steps"] == [7] and "nothing to say" in mute["error"]
+    assert "mute" not in results["marks"] and results["pick"]["name"] is None
+    assert "nothing to say" in write_report(tmp_path).read_text()
+
+
+def test_a_sampler_slower_than_training_is_drawn_for_the_first_seed_only(tmp_path, monkeypatch):
+    monkeypatch.setattr("ectype.compare.LONG_S", 0.0)
+    monkeypatch.setattr("ectype.compare._timed_sample", lambda model, n, seed, options: (model.sample(n, random_state=seed), n / 1e6))
+    slow = compare(correlated(60), models=["normal"], seeds=2, out=tmp_path).results["models"]["normal"]
+    assert slow["seeds"] == [0, 1] and slow["steps"] == [7, 7] and slow["metrics"]["fit_s"]["n"] == 2
+    assert slow["metrics"]["c2st"]["n"] == 1 and slow["metrics"]["c2st"]["values"][1] is None
+
+
 def test_images_have_bits_per_dimension(tmp_path):
     X = np.random.default_rng(0).integers(0, 17, size=(40, 3, 2)).astype(np.float64)
     done = compare(X, models=["normal"], seeds=1, out=tmp_path)
@@ -327,6 +350,7 @@ def test_marks_turn_at_their_thresholds():
     at = 0.9 - CLOSED * 0.4
     assert marks(c2st=at - step)["quality"] and not marks(c2st=at + step)["quality"]
     assert marks(copied=COPYING - step)["quality"] and not marks(copied=COPYING)["quality"]
+    assert "copies" in marks(copied=1.0)["why"]["quality"] and "copies" not in marks(copied=1.0, c2st=1.0)["why"]["quality"]
     assert marks(coverage=REACHED)["coverage"] and not marks(coverage=REACHED - step)["coverage"]
     assert marks(nfe=EVALUATIONS)["speed"] and not marks(nfe=EVALUATIONS + 1)["speed"]
     assert marks(rate=100 / SLOWER)["speed"] and not marks(rate=99 / SLOWER)["speed"]

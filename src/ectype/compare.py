@@ -69,8 +69,8 @@ LONG_S = 60.0               # a sampler gets as much time as the training over a
 
 CLOSED = 0.5                # quality: share of the gap that must be closed
 COPYING = 0.75              # quality: memorisation from here on is closer to a copy (1) than to unseen data (0.5)
-REACHED = 0.75              # coverage: share of what real rows reach
-EVALUATIONS, SLOWER = 10, 20    # speed: network evaluations per sample, and times slower than the fastest family
+REACHED = 0.7               # coverage: share of what real rows reach
+EVALUATIONS, SLOWER = 10, 100   # speed: network evaluations per sample, and times slower than the fastest family
 
 RULES = {
     "quality": f"Closes at least {CLOSED:.0%} of the gap between independent marginals and real data, classifier test (C2ST) and "
@@ -174,7 +174,7 @@ def compare(source: Any, *, models: Sequence[str] | None = None, budget: Any = B
                 _run_family(book, name, trains[name, s], s, lambda event, job=job: tell({**event, **job}))
                 book.write()
     except KeyboardInterrupt:
-        if not any(row.seeds for row in book.models.values()):
+        if not any(row.is_measured for row in book.models.values()):
             raise
         interrupted = True
     results = book.write(interrupted=interrupted)
@@ -252,6 +252,8 @@ def _run_family(book: _Book, name: str, train: Train, seed: int, tell: Callable[
             fit_s = time.perf_counter() - start
         book.curve(name, seed, model.history_)
         for row_name, row in book.samplers(name).items():
+            row.enter(seed, fit_s=fit_s, parameters=model.n_parameters_)
+            row.steps[seed] = int(model.n_steps_)
             if not row.affords(max(LONG_S, fit_s * len(book.seeds))):
                 continue
             tell({"stage": "sample"})
@@ -259,10 +261,9 @@ def _run_family(book: _Book, name: str, train: Train, seed: int, tell: Callable[
                 X, rows_per_s = _timed_sample(model, len(parts.test), seed, row.options)
             tell({"stage": "measure"})
             book.measure(row_name, seed, parts.schema.encode(X))
-            row.enter(seed, rows_per_s=rows_per_s, nfe=model.evaluations(**row.options), fit_s=fit_s,
-                      peak_memory_mib=max(memory.mib, sampling.mib), parameters=model.n_parameters_)
+            row.enter(seed, rows_per_s=rows_per_s, nfe=model.evaluations(**row.options),
+                      peak_memory_mib=max(memory.mib, sampling.mib))
             row.sampling_s.append(len(parts.test) / rows_per_s)
-            row.steps[seed] = int(model.n_steps_)
         if cls.capabilities & {"exact", "bound"}:
             nats = float(np.mean(model.log_likelihood(parts.X_test)))
             book.models[name].enter(seed, log_likelihood=nats)
@@ -343,6 +344,11 @@ class _Row:
     def seeds(self) -> list[int]:
         return sorted(set().union(*self.values.values()))
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether samples were drawn and judged, at one seed at least."""
+        return self.worst is not None
+
     def enter(self, seed: int, **figures: float) -> None:
         for metric, value in figures.items():
             self.values.setdefault(metric, {})[seed] = float(value)
@@ -384,7 +390,7 @@ class _Book:
         """Measure samples against the test part and enter the figures; the first samples of a row are kept for the report."""
         row = self.models.get(name) or self.dummies[name]
         row.enter(seed, **self.parts.evaluator.evaluate(stored, seed))
-        if row.worst is None:
+        if not row.is_measured:
             worst = worst_columns(self.parts.test, stored, self.parts.schema)
             row.worst = [{"column": c.name, "distance": c.distance} for c in worst]
             self._save_rows(name, stored)
@@ -561,14 +567,14 @@ def coverage_scores(entry: Mapping[str, Any], dummies: Mapping[str, Any]) -> lis
 
 
 def award_marks(models: Mapping[str, Any], dummies: Mapping[str, Any]) -> dict[str, Any]:
-    """``{row: {quality, speed, coverage: bool, scores: {…: {mean, std}}, why: {…: text}}}`` for every row that was measured.
+    """``{row: {quality, speed, coverage: bool, scores: {…: {mean, std}}, why: {…: text}}}`` for every row whose samples were judged.
 
     The dummies get scores and no marks, so that a picture can show where they stand.
     """
     fastest = max((_mean(e, "rows_per_s") or 0.0 for e in models.values()), default=0.0)
     marks: dict[str, Any] = {}
     for name, e in {**models, **dummies}.items():
-        if e["seeds"]:
+        if set(e["metrics"]) - set(COSTS):
             scores = {"quality": _spread(quality_scores(e, dummies)), "coverage": _spread(coverage_scores(e, dummies))}
             judged = {} if name in dummies else {"quality": _judge_quality(e, scores["quality"]), "speed": _judge_speed(e, fastest),
                                                  "coverage": _judge_coverage(e, scores["coverage"], dummies)}
@@ -583,9 +589,10 @@ def _judge_quality(e: Mapping[str, Any], score: Mapping[str, Any]) -> tuple[bool
     c2st, copied = _mean(e, "c2st"), _mean(e, "memorisation")
     words = f"Closes {score['mean']:.0%} of the gap to real data"
     words += f" (C2ST {c2st:.2f}, 0.50 is ideal)" if c2st is not None else ""
-    if copied is not None and copied >= COPYING:
+    closed = score["mean"] >= CLOSED
+    if closed and copied is not None and copied >= COPYING:     # of samples far from all data, memorisation says nothing
         return False, f"{words}, but copies: {copied:.0%} of its samples are nearer to the training part than to unseen rows."
-    return score["mean"] >= CLOSED, words + _borderline(score, CLOSED) + "."
+    return closed, words + _borderline(score, CLOSED) + "."
 
 
 def _judge_speed(e: Mapping[str, Any], fastest: float) -> tuple[bool, str]:

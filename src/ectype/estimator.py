@@ -65,7 +65,8 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     """Base of the families; abstract in :meth:`build`.
 
     Attributes after ``fit``: ``schema_`` (what the data are), ``condition_`` (the same for ``y``, or None), ``objective_`` (the
-    trained networks), ``history_`` (the training curve), ``events_`` (what happened on the way), ``n_steps_``, ``fit_s_``, ``train_``
+    trained networks), ``history_`` (the training curve), ``events_`` (what happened on the way), ``n_steps_``, ``budget_steps_``
+    (as a budget they repeat the run exactly), ``fit_s_``, ``train_``
     (the settings in force), ``n_parameters_``, ``seed_``, ``interrupted_``, ``n_features_in_``, ``feature_names_in_``.
     """
 
@@ -108,7 +109,7 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         outcome = train(self.objective_, x, c, self.train_, self.seed_, folder=folder, report=progress,
                         fingerprint=self._fingerprint(x, c) if folder else "")
         self.history_, self.events_, self.n_steps_, self.fit_s_ = outcome.history, outcome.events, outcome.steps, outcome.seconds
-        self.interrupted_ = outcome.interrupted
+        self.budget_steps_, self.interrupted_ = outcome.budget_steps, outcome.interrupted
         if outcome.interrupted:
             raise KeyboardInterrupt
         return self
@@ -149,6 +150,7 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
         condition : for a conditional model, one value for all rows or one for each.
         random_state : an int gives the same rows every time, whatever the ``batch_size``; the first k of n rows are the k rows of ``n=k``.
+        batch_size : rows computed at once; changes memory and speed, never a row.
         """
         return self._sample(n, condition, random_state, batch_size)
 
@@ -318,12 +320,13 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             "model": {e.target: e.name for e in registry.FAMILIES.values()}.get(f"{type(self).__module__}:{type(self).__name__}"),
             "class": f"{type(self).__module__}:{type(self).__name__}", "params": _to_json(self.get_params(deep=False)),
             "schema": self.schema_.to_dict(), "condition": self.condition_.to_dict() if self.condition_ else None,
-            "train": asdict(self.train_), "seed": self.seed_, "steps": self.n_steps_, "fit_s": round(self.fit_s_, 3),
+            "train": asdict(self.train_), "seed": self.seed_, "steps": self.n_steps_, "budget_steps": self.budget_steps_, "fit_s": round(self.fit_s_, 3),
             "parameters": self.n_parameters_, "interrupted": self.interrupted_, "history": self.history_, "events": self.events_,
             "n_features_in": self.n_features_in_, "feature_names_in": list(getattr(self, "feature_names_in_", [])) or None,
             "weights_sha256": digest,
         }
         (new / "model.json").write_text(json.dumps(_finite(described), indent=1, default=str))
+        shutil.copymode(new / "model.json", new / "model.safetensors")
         for name in ("model.safetensors", "model.json"):
             os.replace(new / name, folder / name)
         new.rmdir()
@@ -367,7 +370,7 @@ def load(path: str | os.PathLike) -> GenerativeModel:
         model.schema_ = Schema.from_dict(d["schema"])
         model.condition_ = Schema.from_dict(d["condition"]) if d["condition"] else None
         model.train_, model.seed_, model.n_steps_, model.fit_s_ = Train(**_tuples(d["train"])), d["seed"], d["steps"], d["fit_s"]
-        model.n_parameters_, model.interrupted_ = d["parameters"], d["interrupted"]
+        model.n_parameters_, model.budget_steps_, model.interrupted_ = d["parameters"], d["budget_steps"], d["interrupted"]
         model.history_, model.events_ = d["history"], d["events"]
         model.n_features_in_ = d["n_features_in"]
         if d["feature_names_in"]:

@@ -43,7 +43,8 @@ def test_a_run_folder(ectype, people, tmp_path):
     assert config["data"]["source"] == str(people) and config["data"]["label"] == "group" and config["data"]["drop"] == ["age"]
     assert _steps_logged(run) == [25, 30]
     model = load(run)
-    assert model.latent_dim == 2 and model.train.lr == 3e-4 and model.seed_ == 0 and model.schema_.columns == ["income", "city", "group"]
+    assert model.latent_dim == 2 and model.train.lr == 3e-4 and model.seed_ == 0
+    assert model.schema_.columns == ["income", "city", "group"]
 
 
 def test_the_seed_decides_the_weights(ectype, people, tmp_path):
@@ -188,10 +189,11 @@ def test_kinds_reach_rows_and_condition(ectype, people, tmp_path):
 
 
 @pytest.mark.parametrize(("words", "said"), [
-    ("vea DATA", "did you mean vae?"), ("vae nosuch.csv", "nosuch.csv"), ("vae DATA more", "more"), ("vae DATA --steps 9", "--steps"),
-    ("vae DATA --label gruop", "did you mean group?"), ("vae DATA --conditional", "--label COL"), ("vae DATA --budget long", "2000steps"),
-    ("vae DATA --latent-dim 0", "an int >= 1"), ("vae DATA --train.lr 9", "a number in (0, 1]"), ("vae DATA --train.lr fast", "--train.lr"),
-    ("vae DATA --kind age", "COL=KIND"), ("vae DATA --kind age=words", "categorical"), ("vae DATA --size 8", "--size 32x32"),
+    ("vea DATA", "did you mean vae?"), ("vae nosuch.csv", "nosuch.csv"), ("vae DATA more", "more"),
+    ("vae DATA --steps 9", "--steps"), ("vae DATA --label gruop", "did you mean group?"), ("vae DATA --conditional", "--label COL"),
+    ("vae DATA --budget long", "2000steps"), ("vae DATA --latent-dim 0", "an int >= 1"), ("vae DATA --train.lr 9", "(0, 1]"),
+    ("vae DATA --train.lr fast", "--train.lr"), ("vae DATA --kind age", "COL=KIND"), ("vae DATA --kind age=words", "categorical"),
+    ("vae DATA --size 8", "--size 32x32"),
 ])
 def test_mistakes(ectype, people, tmp_path, words, said):
     answer = ectype("fit", *(people if w == "DATA" else w for w in words.split()), "--out", tmp_path / "run")
@@ -222,7 +224,11 @@ def test_help_of_a_model_shows_its_settings(ectype):
     assert "--transforms" in ectype("fit", "flow", "--help").out
 
 
-def test_images_say_their_size(ectype, tmp_path):
-    np.savez(tmp_path / "i.npz", x=np.random.default_rng(0).integers(0, 255, (20, 4, 6), dtype=np.uint8))
-    answer = ectype("fit", "vae", tmp_path / "i.npz", "--out", tmp_path / "run", "--budget", "2steps", *SMALL)
+def test_images_and_their_labels(ectype, tmp_path):
+    np.savez(tmp_path / "i.npz", x=np.random.default_rng(0).integers(0, 255, (20, 4, 6), dtype=np.uint8), y=np.arange(20) % 2)
+    words = ("fit", "vae", tmp_path / "i.npz", "--label", "y", "--budget", "2steps", *SMALL, "--out")
+    answer = ectype(*words, tmp_path / "a")
     assert answer.code == 0 and "20 images, 4x6, grey" in answer.err and "samples.png" in answer.err
+    assert "labels of images are used by a conditional model only" in answer.err
+    answer = ectype(*words, tmp_path / "b", "--conditional")
+    assert answer.code == 0 and "labels of images" not in answer.err and "--condition 0" in answer.err

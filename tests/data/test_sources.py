@@ -155,7 +155,12 @@ def test_data_in_memory():
     assert load(np.zeros((3, 4, 4), np.uint8)).is_image
 
 
-@pytest.mark.parametrize("content", [b"", b"a,b\n", b"a,b\n1,2\n"])
+def test_one_row_can_be_read_for_a_trained_model(tmp_path):
+    (tmp_path / "t.csv").write_bytes(b"a,b\n1,2\n")
+    assert load(tmp_path / "t.csv").n_rows == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"a,b\n"])
 def test_too_little(tmp_path, content):
     path = tmp_path / "t.csv"
     path.write_bytes(content)

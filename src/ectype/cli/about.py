@@ -23,7 +23,7 @@ from .terminal import Terminal
 
 ABILITIES = ("sample", "condition", "encode", "decode", "score")
 LIKELIHOODS = ("exact", "bound")
-YES, NO = "yes", "·"
+NONE = "·"
 PIPE_WIDTH = 200        # enough for one line a row where no terminal limits it
 
 
@@ -100,9 +100,9 @@ def _family(name: str) -> dict[str, Any]:
 
 
 def _families(content: Sequence[dict[str, Any]]) -> Table:
-    table = _table("model", "", "paper", *ABILITIES, "likelihood")
+    table = _table("model", "", "paper", "can", "likelihood")
     for f in content:
-        table.add_row(f["name"], f["title"], f["paper"], *(YES if a in f["can"] else NO for a in ABILITIES), f["likelihood"] or NO)
+        table.add_row(f["name"], f["title"], f["paper"], " ".join(f["can"]), f["likelihood"] or NONE)
     return table
 
 
@@ -117,13 +117,13 @@ def _columns(rows: Sequence[dict[str, Any]]) -> Table:
     table = _table("column", "kind", "missing", "distinct", "range or examples", "note")
     for r in rows:
         shown = " to ".join(_value(v) for v in r["range"]) if r["range"] else ", ".join(map(str, r["examples"] or ()))
-        table.add_row(r["column"], r["kind"], f"{r['missing']:,}" if r["missing"] else NO, f"{r['distinct']:,}", shown, r["note"])
+        table.add_row(r["column"], r["kind"], f"{r['missing']:,}" if r["missing"] else NONE, f"{r['distinct']:,}", shown, r["note"])
     return table
 
 
 def _value(v: Any) -> str:
     if v is None or v == ():
-        return NO
+        return NONE
     if isinstance(v, (tuple, list)):
         return " ".join(map(_value, v))
     return f"{v:g}" if isinstance(v, float) else str(v)
@@ -135,8 +135,8 @@ def _as_dict(o: Option) -> dict[str, Any]:
 
 def _table(*heads: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for head in heads:
-        table.add_column(head, overflow="fold")
+    for i, head in enumerate(heads):
+        table.add_column(head, overflow="fold", no_wrap=i == 0)
     return table
 
 

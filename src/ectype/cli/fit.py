@@ -16,12 +16,14 @@ from .. import registry
 from ..data.schema import Schema
 from ..data.sources import Dataset, load
 from ..errors import InvalidParameterError
-from ..spec import annotations, validate
+from ..spec import Budget, annotations, validate
 from . import INTERRUPTED
 from .flags import Source, leading, option_values, optional, parse, with_options
 from .options import constructor_arguments, fitting, prose
 from .runs import claim, resolved, write_log
 from .terminal import Terminal, duration, event_in_words
+
+COLOURS = {1: "grey", 3: "colour"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +42,7 @@ class Fit(Source):
 class Name:
     """Which model."""
 
-    model: Annotated[str, Positional, arg(metavar="MODEL", help=f"{', '.join(registry.names())}; flags: `ectype fit MODEL --help`.")]
+    model: Annotated[str, Positional, arg(metavar="MODEL", help=f"{', '.join(registry.names())}; its flags: fit MODEL --help")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,8 @@ def fit(argv: list[str]) -> int:
     X, y, kinds = _training_data(dataset, model, flags)
     config = resolved(name, arguments, flags.seed, dataset, flags.data, flags.reading, y)
     _introduce(dataset, Schema.fit(X, kinds=kinds), terminal)
+    if dataset.is_image and dataset.label and not model.conditional:
+        terminal.note("labels of images are used by a conditional model only (--conditional)")
     state = claim(flags.out, config, overwrite=flags.overwrite)
     if state == "finished":
         terminal.say(f"{flags.out} holds the finished model of this very command; nothing to do. --overwrite trains it anew.")
@@ -92,14 +96,12 @@ def _training_data(dataset: Dataset, model: Any, flags: Fit) -> tuple[Any, pd.Se
 def _introduce(dataset: Dataset, schema: Schema, terminal: Terminal) -> None:
     if schema.is_image:
         b = schema.blocks[0]
-        size = f"images, {b.height}x{b.width}, {'grey' if b.channels == 1 else f'{b.channels} channels'}"
+        size = f"images, {b.height}x{b.width}, {COLOURS.get(b.channels, f'{b.channels} channels')}"
     else:
         size = f"rows, {len(schema.blocks)} columns"
     terminal.say(f"{dataset.name}: {dataset.n_rows:,} {size}")
     for note in dict.fromkeys((*dataset.notes, *schema.notes)):
         terminal.note(note)
-    if schema.is_image and dataset.label:
-        terminal.note("labels of images are used by a conditional model only (--conditional)")
 
 
 def _train(model: Any, X: Any, y: Any, kinds: dict[str, str], folder: Path, terminal: Terminal, *, command: str, name: str) -> int:
@@ -110,9 +112,8 @@ def _train(model: Any, X: Any, y: Any, kinds: dict[str, str], folder: Path, term
         if not getattr(model, "interrupted_", False):       # not even one step, or a second Ctrl-C
             raise
     _save(model, folder, terminal)
-    for event in model.events_:
-        if event["event"] == "stopped early":
-            terminal.say(event_in_words(event))
+    for event in (e for e in model.events_ if e["event"] == "stopped early"):
+        terminal.say(event_in_words(event))
     curve = [r["held_out"] for r in model.history_ if "held_out" in r]
     facts = [f"{model.n_steps_:,} step{'s' * (model.n_steps_ != 1)} in {duration(model.fit_s_)}"]
     facts += [f"held out {min(curve):.4g}"] if curve else []
@@ -121,11 +122,19 @@ def _train(model: Any, X: Any, y: Any, kinds: dict[str, str], folder: Path, term
         terminal.say("interrupted; what is trained is saved and can be used. To go on, give the same command again:")
         terminal.say(f"  {command}")
         return INTERRUPTED
-    if not str(model.train_.budget).endswith(("step", "steps")):
-        terminal.say(f"to repeat exactly: the same command with --budget {model.n_steps_}steps and another --out")
-    suffix = "png" if model.schema_.is_image else "csv"
-    terminal.say(f"next: ectype sample {shlex.quote(os.fspath(folder))} -n 10 --out samples.{suffix}")
+    if Budget.parse(model.train_.budget).steps is None:
+        terminal.say(f"to repeat exactly: the same command with --budget {model.budget_steps_}steps and another --out")
+    terminal.say(f"next: {_next(model, folder)}")
     return 0
+
+
+def _next(model: Any, folder: Path) -> str:
+    """The command that one gives after this."""
+    words = ["ectype", "sample", os.fspath(folder), "-n", "10", "--out", f"samples.{'png' if model.schema_.is_image else 'csv'}"]
+    block = model.condition_.blocks[0] if model.condition_ is not None else None
+    if block is not None and block.type == "category":
+        words += ["--condition", str(block.values[0])]
+    return shlex.join(words)
 
 
 def _save(model: Any, folder: Path, terminal: Terminal) -> None:

@@ -85,9 +85,9 @@ def _require_same(folder: Path, config: Mapping[str, Any]) -> None:
     here = _flat(config)
     changed = [k for k in {**there, **here} if k not in ("ectype", "data.source", "data.name") and there.get(k) != here.get(k)]
     if not there or changed:
-        got = "; ".join(f"{k} {there.get(k)} there, {here.get(k)} here" for k in changed[:4]) if there else "a model saved from Python"
+        unlike = "; ".join(f"{k} {there.get(k)} there, {here.get(k)} here" for k in changed[:4])
         raise InvalidParameterError(f"{folder} holds a model of another command", expected="a new folder, or the same command",
-                                    got=got, hint="choose another --out, or --overwrite")
+                                    got=unlike if there else "a model saved from Python", hint="choose another --out, or --overwrite")
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

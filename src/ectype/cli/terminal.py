@@ -112,6 +112,8 @@ def event_in_words(event: Mapping[str, Any]) -> str:
                 f"with {event['lr_scale']:g} of the learning rate")
     if event["event"] == "stopped early":
         return f"step {event['step']:,}: stopped early; the held-out value was best at step {event['best_step']:,}"
+    if event["event"] == "checkpoint not written":
+        return f"step {event['step']:,}: no checkpoint could be written ({event['why']}); training goes on"
     return f"step {event['step']:,}: {event['event']}"
 
 

@@ -48,9 +48,8 @@ class Dataset:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.n_rows < 2:
-            raise DataError(f"{self.name} has too few rows to learn from", expected="at least 2 rows",
-                            got=_count(self.n_rows, "row"))
+        if not self.n_rows:
+            raise DataError(f"{self.name} has no rows", expected="at least one row to apply a model to, two to learn from")
         if self.y is not None and len(self.y) != self.n_rows:
             raise DataError("rows and labels do not match", expected=_count(self.n_rows, "label"), got=_count(len(self.y), "label"))
 

@@ -74,11 +74,7 @@ class GANObjective(Objective):
 
     def _fake(self, n: int, c: Tensor | None, device: torch.device) -> Tensor:
         z = torch.randn(n, self.noise_dim, device=device)
-        return self.generate(z, torch.rand(n, self._n_gumbel, device=device), c)
-
-    @property
-    def _n_gumbel(self) -> int:
-        return 0 if self.features.is_image else self.features.n_onehot
+        return self.generate(z, torch.rand(n, self.features.n_onehot, device=device), c)
 
     def logit(self, f: Tensor, c: Tensor | None) -> Tensor:
         """ℓ(x), ``(B,)``, of features; D = σ(ℓ)."""
@@ -112,7 +108,7 @@ class GANObjective(Objective):
         return energy_distance(real, fake) / real.shape[1] ** 0.5
 
     def sample(self, noise: Rows, c: Tensor | None) -> Tensor:
-        return self.features.project(self.generate(noise.normal(self.noise_dim), noise.uniform(self._n_gumbel), c))
+        return self.features.project(self.generate(noise.normal(self.noise_dim), noise.uniform(self.features.n_onehot), c))
 
     def score(self, x: Tensor, c: Tensor | None, noise: Shared) -> Tensor:
         """log D(x): the critic's opinion. Not a likelihood: at the equilibrium it is the same for every row."""

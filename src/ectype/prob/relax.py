@@ -10,8 +10,8 @@ category (K > 2)    one-hot, K numbers in [0, 1]  the largest
 pixel               [−1, 1]                       the nearest level
 =================== ============================= ==========================================
 
-This is also the policy for discrete columns in models of continuous data: diffusion adds Gaussian noise to these features ("analog
-bits", Chen, Zhang & Hinton 2023), and the GAN's generator ends in :meth:`Relaxation.activate`, a Gumbel-softmax (Jang, Gu & Poole 2017),
+This is also the policy for discrete columns in models of continuous data: diffusion adds Gaussian noise to these features and predicts
+:meth:`Relaxation.probabilities` of the categories (Dieleman et al. 2022), and the GAN's generator ends in :meth:`Relaxation.activate`, a Gumbel-softmax (Jang, Gu & Poole 2017),
 so that the critic cannot tell real one-hot vectors by their corners.
 """
 
@@ -39,7 +39,7 @@ class Relaxation(nn.Module):
         self.is_image = schema.is_image
         if schema.is_image:
             image = schema.blocks[0]
-            self.shape, self.half = image.shape, (image.levels - 1) / 2
+            self.shape, self.half, self.n_onehot = image.shape, (image.levels - 1) / 2, 0
             return
         blocks = list(enumerate(schema.blocks))
         categories = [(i, b.n_codes) for i, b in blocks if b.type == "category"]
@@ -93,11 +93,17 @@ class Relaxation(nn.Module):
         """Features from the last layer of a generator; ``gumbel`` is standard Gumbel noise ``(B, n_onehot)``."""
         if self.is_image:
             return torch.tanh(raw)
-        n, s = self.n_numbers, self.n_signs
-        parts = [raw[:, :n], torch.tanh(raw[:, n : n + s])]
+        n, k = self.n_numbers, self.n_numbers + self.n_signs
+        parts = [raw[:, :n], torch.tanh(raw[:, n:k])]
         if self.n_onehot:
-            logits = torch.zeros_like(raw)
-            logits[:, n + s :] = (raw[:, n + s :] + gumbel) / temperature
-            soft = logits[:, self.index].masked_fill(~self.inside, -torch.inf).softmax(-1)      # (B, n, K_max)
-            parts.append(soft[:, self.inside])
+            parts.append(self.probabilities(torch.cat([raw[:, :k], (raw[:, k:] + gumbel) / temperature], dim=1)))
         return torch.cat(parts, dim=1)
+
+    def probabilities(self, raw: Tensor) -> Tensor:
+        """Softmax over each category's entries of ``raw (B, F)``, ``(B, n_onehot)``."""
+        return raw[:, self.index].masked_fill(~self.inside, -torch.inf).softmax(-1)[:, self.inside]
+
+    def cross_entropy(self, raw: Tensor, x: Tensor) -> Tensor:
+        """−log softmax of each category's entries of ``raw`` at the category of the stored ``x``, summed over columns, ``(B,)`` nats."""
+        log_p = raw[:, self.index].masked_fill(~self.inside, -torch.inf).log_softmax(-1)        # (B, n, K_max)
+        return -log_p.gather(-1, x[:, self.onehot].long()[..., None]).squeeze(-1).sum(1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def render(directory: Path) -> str:
     results = read_results(directory)
     data, models = results["data"], results["models"]
     numbers = _numbers(models)
-    measured = [name for name in models if models[name]["seeds"] and name in results["marks"]]
+    measured = [name for name in models if name in results["marks"]]
     samples = Samples(directory, data)
     here = Path(__file__).parent
     templates = jinja2.Environment(loader=jinja2.FileSystemLoader(here), autoescape=True, trim_blocks=True, lstrip_blocks=True,
@@ -144,14 +145,17 @@ def _repeat(results: Mapping[str, Any]) -> dict[str, str]:
     """The command that runs the comparison again, and the call that repeats it step for step; empty where there is none."""
     settings, models = results["settings"], results["models"]
     names, n_seeds, seed = settings["models"], len(settings["seeds"]), settings["seeds"][0]
-    said = {k: settings[k] for k in ("label", "kinds", "drop", "size") if settings[k]}
     command = python = ""
-    if isinstance(settings["budget"], str) and set(said) <= {"label"}:
-        label = f" --label {said['label']}" if said else ""
-        command = f"ectype compare {settings['source']}{label} --models {','.join(names)} --budget {settings['budget']} " \
-                  f"--seeds {n_seeds} --seed {seed}"
+    if isinstance(settings["budget"], str):
+        words = ["ectype", "compare", settings["source"], "--models", ",".join(names), "--budget", settings["budget"],
+                 "--seeds", str(n_seeds), "--seed", str(seed)]
+        words += ["--label", settings["label"]] if settings["label"] else []
+        words += ["--kind", *(f"{column}={kind}" for column, kind in settings["kinds"].items())] if settings["kinds"] else []
+        words += ["--drop", *settings["drop"]] if settings["drop"] else []
+        words += ["--size", "x".join(map(str, settings["size"]))] if settings["size"] else []
+        command = shlex.join(words)
     if all(len(models[n]["steps"]) == n_seeds for n in names):
-        options = "".join(f", {k}={v!r}" for k, v in said.items())
+        options = "".join(f", {k}={settings[k]!r}" for k in ("label", "kinds", "drop", "size") if settings[k])
         budget = "".join(f"    {n!r}: {models[n]['steps']},\n" for n in names)
         python = f"from ectype.compare import compare\n\ncompare({settings['source']!r}{options}, seeds={n_seeds}, seed={seed}, " \
                  f"models={names}, budget={{\n{budget}}})"

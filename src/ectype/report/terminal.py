@@ -35,7 +35,7 @@ def render_table(results: Mapping[str, Any]) -> RenderableType:
         table.add_row(Text(e["label"], "bold" if name == pick["name"] else ""), _earned(marks[name]),
                       *(Text(_figure(m, e), "bold green" if name in winners[m] else "") for m in columns))
     for name, e in models.items():
-        if not e["seeds"] and name == e["family"]:
+        if name not in marks and name == e["family"]:
             table.add_row(Text(e["label"]), Text("failed", "red"), *[ABSENT] * len(columns))
     table.add_section()
     table.add_row(Text("Real data", "italic"), "", *(Text(number(m, results["floor"].get(m)), "italic") for m in columns))

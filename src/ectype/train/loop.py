@@ -32,7 +32,7 @@ from ..errors import DivergedError
 from ..spec import Budget, Train
 from .average import Average
 from .checkpoint import load_checkpoint, save_checkpoint
-from .device import device_of, threads_for, arithmetic
+from .device import arithmetic, device_of, threads_for
 from .objective import Objective
 
 STABLE = (7, 10)            # share of the steps before the learning rate falls
@@ -61,11 +61,12 @@ class State:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What training was: its curve, what happened, and how long it took."""
+    """What training was: its curve, what happened, and how long it took. A budget of ``budget_steps`` repeats it exactly."""
 
     history: list[dict[str, float]]
     events: list[dict[str, Any]]
     steps: int
+    budget_steps: int
     seconds: float
     interrupted: bool
 
@@ -89,7 +90,9 @@ def train(objective: Objective, x: Tensor, c: Tensor | None, settings: Train, se
         objective.eval()
         with torch.no_grad():
             objective.conclude(loop.x, loop.c)
-    return Outcome(loop.state.history, loop.state.events, loop.state.step, loop.state.elapsed_s, interrupted)
+    state = loop.state
+    still_constant = STABLE[1] * state.step // STABLE[0] + 1     # a run that stopped early had no total: any that would not yet have fallen
+    return Outcome(state.history, state.events, state.step, state.total or still_constant, state.elapsed_s, interrupted)
 
 
 class Loop:
@@ -142,13 +145,22 @@ class Loop:
                     reported = now
                     self._report()
                 if folder is not None and now - saved > CHECKPOINT_EVERY_S:
-                    save_checkpoint(folder, fingerprint, self)
+                    self._save(folder, fingerprint)
                     saved = now
             interrupted = stop()
         if interrupted and folder is not None:
             save_checkpoint(folder, fingerprint, self)
         self._report()
         return interrupted
+
+    def _save(self, folder: Path, fingerprint: str) -> None:
+        """A checkpoint on the way; a full disk must not end the run."""
+        try:
+            save_checkpoint(folder, fingerprint, self)
+        except OSError as error:
+            event = {"step": self.state.step, "event": "checkpoint not written", "why": str(error)}
+            self.state.events.append(event)
+            self.report(event)
 
     def _step(self) -> None:
         state, settings = self.state, self.settings

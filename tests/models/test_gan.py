@@ -1,0 +1,189 @@
+"""The GAN: the value function and its optimum, both games, the penalty, and a ring of Gaussians."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import quad
+from scipy.stats import norm
+from torch import nn
+
+import ectype
+from ectype.models.gan import GANObjective, value
+from ectype.rng import Rows
+from ectype.spec import Net
+
+from .conftest import SMALL, assert_gaussian, labels, numbers
+
+P, Q = norm(0, 1), norm(1.0, 1.5)
+
+
+def js_divergence(p, q):
+    def integrand(x):
+        m = np.logaddexp(p.logpdf(x), q.logpdf(x)) - np.log(2)
+        return 0.5 * p.pdf(x) * (p.logpdf(x) - m) + 0.5 * q.pdf(x) * (q.logpdf(x) - m)
+
+    return quad(integrand, -15, 15)[0]
+
+
+def draws(n=400_000):
+    r = np.random.default_rng(0)
+    return P.rvs(n, random_state=r), Q.rvs(n, random_state=r)
+
+
+def test_the_value_at_the_best_critic_is_the_js_divergence():
+    """D* = p / (p + q), so its logit is log p/q; V(D*, G) = 2 JSD(p ‖ q) − log 4 (Goodfellow et al. 2014, theorem 1)."""
+    x, y = draws()
+    best = value(*(torch.from_numpy(P.logpdf(v) - Q.logpdf(v)) for v in (x, y))).item()
+    assert best == pytest.approx(2 * js_divergence(P, Q) - np.log(4), abs=3e-3)
+
+
+@pytest.mark.parametrize("change", [lambda l: l + 0.3, lambda l: 1.5 * l, lambda l: 0.5 * l, lambda l: l.clamp(-1, 1), lambda l: 0 * l])
+def test_any_other_critic_has_a_lower_value(change):
+    x, y = draws(100_000)
+    logits = [torch.from_numpy(P.logpdf(v) - Q.logpdf(v)) for v in (x, y)]
+    assert value(*map(change, logits)) < value(*logits) - 1e-4
+
+
+def test_the_value_of_an_undecided_critic():
+    assert value(torch.zeros(5), torch.zeros(7)).item() == pytest.approx(-np.log(4))
+    extreme = value(torch.tensor([200.0]), torch.tensor([-200.0]))
+    assert extreme == 0 and torch.isfinite(value(torch.tensor([-1e4]), torch.tensor([1e4])))
+
+
+def gan(d=3, cond=0, **options):
+    schema, x = numbers(d)
+    y_schema, y = labels(k=cond) if cond else (None, None)
+    torch.manual_seed(0)
+    return GANObjective(schema, y_schema, 2, SMALL, options.pop("game", "non-saturating"), options.pop("penalty", 1.0)), x, y
+
+
+class Constant(nn.Module):
+    """A critic with the same logit everywhere."""
+
+    def __init__(self, logit):
+        super().__init__()
+        self.logit = nn.Parameter(torch.tensor(float(logit)))
+
+    def forward(self, x, c=None):
+        return self.logit + 0 * x.flatten(1).sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize("logit", [-4.0, 0.0, 3.0])
+def test_both_games_by_hand(logit):
+    """Non-saturating: −log D; minimax: log(1 − D), with D = σ(ℓ)."""
+    d = 1 / (1 + np.exp(-logit))
+    for game, expected in (("non-saturating", -np.log(d)), ("minimax", np.log(1 - d))):
+        objective, x, _ = gan(game=game)
+        objective.critic = Constant(logit)
+        terms = objective.loss(x, None, "generator")
+        assert terms["loss"].item() == pytest.approx(expected, rel=1e-4) and terms["d_of_fake"].item() == pytest.approx(d, rel=1e-5)
+        assert all(not g.any() for g in torch.autograd.grad(terms["loss"], list(objective.generator.parameters())))     # the fixed point
+
+
+def test_where_the_critic_wins_only_the_non_saturating_game_has_a_gradient():
+    slopes = {}
+    for game in ("non-saturating", "minimax"):
+        objective, x, _ = gan(game=game)
+        objective.critic = Linear([1.0, 0.0, 0.0], bias=-20.0)
+        torch.manual_seed(1)
+        gradients = torch.autograd.grad(objective.loss(x, None, "generator")["loss"], list(objective.generator.parameters()))
+        slopes[game] = float(sum(g.square().sum() for g in gradients)) ** 0.5
+    assert slopes["minimax"] < 1e-6 * slopes["non-saturating"]
+
+
+class Linear(nn.Module):
+    """A critic ℓ(x) = w·x + b."""
+
+    def __init__(self, w, bias=0.0):
+        super().__init__()
+        self.w, self.b = nn.Parameter(torch.tensor(w)), nn.Parameter(torch.tensor(bias))
+
+    def forward(self, x, c=None):
+        return (x @ self.w + self.b)[:, None]
+
+
+@pytest.mark.parametrize("gamma", [0.5, 10.0])
+def test_the_penalty_of_a_linear_critic(gamma):
+    """∇ℓ = w at every row, real and generated: γ/2 (‖w‖² + ‖w‖²)."""
+    objective, x, _ = gan(penalty=gamma)
+    objective.critic = Linear([1.0, -2.0, 0.5])
+    terms = objective.loss(x, None, "critic")
+    assert terms["penalty"].item() == pytest.approx(gamma * 5.25, rel=1e-5)
+    assert terms["loss"].item() == pytest.approx(-terms["value"].item() + terms["penalty"].item(), rel=1e-5)
+    (slope,) = torch.autograd.grad(terms["penalty"], [objective.critic.w])
+    torch.testing.assert_close(slope, 2 * gamma * objective.critic.w.detach())      # it can be differentiated again
+
+
+def test_the_penalty_differs_between_real_and_generated_rows():
+    """For ℓ = ½‖x‖² the gradient is the row itself."""
+    objective, x, _ = gan(penalty=2.0)
+
+    class Square(nn.Module):
+        def forward(self, f, c=None):
+            return 0.5 * f.square().sum(1, keepdim=True)
+
+    objective.critic = Square()
+    torch.manual_seed(5)
+    fake = objective._fake(len(x), None, x.device)
+    torch.manual_seed(5)
+    expected = x.square().sum(1).mean() + fake.square().sum(1).mean()
+    torch.testing.assert_close(objective.loss(x, None, "critic")["penalty"], expected.detach(), rtol=1e-4, atol=1e-4)
+
+
+def test_without_penalty_the_loss_is_minus_the_value():
+    objective, x, _ = gan(penalty=0.0)
+    terms = objective.loss(x, None, "critic")
+    assert terms["penalty"] == 0 and terms["loss"] == -terms["value"]
+
+
+def test_a_move_of_the_critic_leaves_the_generator_without_gradient():
+    objective, x, _ = gan()
+    gradients = torch.autograd.grad(objective.loss(x, None, "critic")["loss"], list(objective.generator.parameters()), allow_unused=True)
+    assert all(g is None for g in gradients)
+
+
+def test_both_players_see_the_condition():
+    objective, x, y = gan(cond=3)
+    f, other = objective.features.embed(x), (y + 1) % 3
+    assert not torch.isclose(objective.logit(f, y), objective.logit(f, other)).any()
+    z, u = torch.zeros(len(x), 2), torch.full((len(x), 0), 0.5)
+    assert not torch.isclose(objective.generate(z, u, y), objective.generate(z, u, other)).all(1).any()
+
+
+def test_the_held_out_curve_falls_as_samples_come_closer():
+    objective, x, _ = gan()
+    values = []
+    for gap in (3.0, 1.0, 0.0):
+        objective._fake = lambda n, c, device, gap=gap: torch.randn(n, 3, generator=torch.Generator().manual_seed(0)) + gap
+        values.append(objective.held_out(x, None).item())
+    assert values[0] > values[1] > values[2] and abs(values[2]) < 0.05
+
+
+def test_the_score_is_the_log_of_d():
+    objective, x, _ = gan()
+    objective.critic = Linear([1.0, 0.0, 0.0])
+    torch.testing.assert_close(objective.score(x, None, Rows(0, 0, len(x))), torch.sigmoid(x[:, 0]).log())
+
+
+@pytest.fixture(scope="module")
+def ring():
+    from ectype.data.toy import TRUTHS
+
+    truth = TRUTHS["ring8"]
+    X = truth.sample(2000, np.random.default_rng(0))
+    return truth, ectype.GAN(train=ectype.Train(budget="1500steps", device="cpu"), net=Net(width=(64, 64)), random_state=0).fit(X)
+
+
+def test_all_modes_of_a_ring_are_found(ring):
+    truth, model = ring
+    X = model.sample(2000, random_state=0)
+    nearest, _ = truth.nearest(X)
+    shares = np.bincount(nearest, minlength=8) / 2000
+    assert shares.min() > 0.03 and shares.max() < 0.3
+    np.testing.assert_allclose(X.mean(), 0, atol=0.2)
+
+
+@pytest.mark.parametrize("game", ["non-saturating", "minimax"])
+def test_a_correlated_gaussian_is_learnt(game, gaussian):
+    model = ectype.GAN(game=game, train=ectype.Train(budget="800steps", device="cpu"), net=Net(width=(32, 32)), random_state=0).fit(gaussian)
+    assert_gaussian(model.sample(4000, random_state=0))

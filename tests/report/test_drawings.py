@@ -1,0 +1,110 @@
+"""Drawings, pictures and figures: what is drawn is what was measured, and labels can be read."""
+
+from __future__ import annotations
+
+import re
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from ectype.report import charts, numbers, pictures
+from ectype.report.tradeoff import Spot, tradeoff
+
+NAMES = ["Autoencoder", "VAE", "GAN", "Flow", "DDPM", "DDPM ddim50"]
+
+
+def spots(spread: float) -> list[Spot]:
+    """Six rows that stand close together or far apart."""
+    rng = np.random.default_rng(3)
+    return [Spot(name, i, 10 ** (3 + 4 * spread * rng.normal()), float(np.clip(0.6 + spread * rng.normal(), 0, 1)), 0.05, 0.8)
+            for i, name in enumerate(NAMES)]
+
+
+@pytest.mark.parametrize("width", [860, 360])
+@pytest.mark.parametrize("spread", [0.0, 0.05, 0.4])
+def test_labels_of_the_picture_do_not_overlap(width, spread):
+    picture = tradeoff(spots(spread), mixture=0.55, threshold=0.5, slowest=100.0, width=width, height=420)
+    found = re.findall(r'<text x="([\d.-]+)" y="([\d.-]+)" class="name"[^>]*>([^<]+)<', picture)
+    assert sorted(name for *_, name in found) == sorted(NAMES)
+    boxes = [(float(x), float(y) - 11, float(x) + 7.6 * len(name), float(y) + 2) for x, y, name in found]
+    assert all(left >= 0 and right <= width + 8 and top >= 0 for left, top, right, _ in boxes)
+    for a, b in combinations(boxes, 2):
+        assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1], (a, b)
+
+
+def test_the_picture_puts_better_higher_faster_further_right_and_wider_coverage_larger():
+    two = [Spot("A", 0, 10.0, 0.2, None, 0.3), Spot("B", 0, 1000.0, 0.9, None, 0.9)]
+    picture = tradeoff(two, mixture=None, threshold=0.5, slowest=50.0, width=860, height=480)
+    circles = [tuple(map(float, c)) for c in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)" r="([\d.]+)"', picture)]
+    (xb, yb, rb), (xa, ya, ra) = circles        # the larger one is drawn first
+    assert xb > xa and yb < ya and rb > ra
+    threshold = float(re.search(r'y1="([\d.]+)"[^>]*class="threshold"', picture)[1])
+    assert yb < threshold < ya
+    assert "A: 20% of the gap closed, 10 rows per second, covers 30%" in picture
+
+
+def test_shapes_differ_and_have_the_same_area():
+    drawn = {kind: charts.marker(kind, 50, 50, 10, "") for kind in charts.SHAPES}
+    assert len(set(drawn.values())) == len(charts.SHAPES)
+    for kind, text in drawn.items():
+        points = np.array([p.split(",") for p in re.findall(r"[\d.-]+,[\d.-]+", text)], float)
+        if len(points):
+            x, y = points.T
+            assert 0.8 < abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2 / (np.pi * 100) < 1.2, kind
+
+
+def test_a_histogram_of_equal_samples_is_the_same_line_twice():
+    values = np.random.default_rng(0).normal(size=500)
+    area, line = re.findall(r'd="M([^"]+)"', charts.histogram(values, values, 0, "the same twice"))
+    assert line in area
+
+
+@pytest.mark.parametrize("values", [np.zeros(5), np.array([1e300, -1e300, 0.0]), np.arange(3.0)])
+def test_a_histogram_survives_odd_columns(values):
+    assert "nan" not in charts.histogram(values, values[:2], 0, "odd column")
+
+
+def test_a_curve_falls_where_the_loss_falls():
+    drawing = charts.curve([((10, 100, 1000), (3.0, 2.0, 1.0))], 0, "a curve")
+    points = [tuple(map(float, p.split(","))) for p in re.search(r'd="M([^"]+)" class="stroke', drawing)[1].split("L")]
+    x, y = np.array(points).T
+    assert (np.diff(x) > 0).all() and np.allclose(np.diff(x, 2), 0, atol=0.2) and (np.diff(y) > 0).all()
+
+
+def test_a_grid_holds_every_image_once():
+    images = np.arange(6, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 5), np.uint8)
+    sheet = np.asarray(pictures.grid(images, 3, 5.0))
+    grow = pictures.SMALLEST // 5
+    height, width = 4 * grow + pictures.GAP, 5 * grow + pictures.GAP
+    assert sheet.shape == (2 * height - pictures.GAP, 3 * width - pictures.GAP, 2)
+    assert [sheet[height * (i // 3), width * (i % 3), 0] for i in range(6)] == [0, 51, 102, 153, 204, 255]
+    assert (sheet[4 * grow, :, 1] == 0).all()
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (28, 28), (300, 200), (40, 400), (1, 1)])
+def test_a_grid_is_about_as_wide_for_every_size_of_image(shape):
+    columns, rows = pictures.layout(*shape)
+    width = pictures.grid(np.zeros((columns * rows, *shape), np.uint8), columns, 255.0).size[0]
+    assert 380 <= width <= 520 and rows >= 2
+
+
+@pytest.mark.parametrize(("metric", "value", "text"), [
+    ("c2st", 0.7149, "0.71"), ("rows_per_s", 12345.6, "12,300"), ("rows_per_s", 21.04, "21.0"), ("parameters", 123456, "123,456"),
+    ("nfe", 1000.0, "1,000"), ("frechet_pca", 0.04312, "0.0431"), ("log_likelihood", -101.26, "−101"), ("fit_s", 0.0, "0"),
+    ("c2st", None, "–")])
+def test_figures_have_the_digits_they_deserve(metric, value, text):
+    assert numbers.number(metric, value) == text
+
+
+def test_a_column_of_figures_has_one_number_of_decimals():
+    values = [2.1, 0.61, 12.0]
+    digits = numbers.decimals("frechet_pca", values)
+    assert [numbers.number("frechet_pca", v, digits) for v in values] == ["2.100", "0.610", "12.000"]
+    assert numbers.spread("frechet_pca", {"mean": 2.1, "std": 0.08}, digits) == "±0.080"
+
+
+@pytest.mark.parametrize(("better", "winners"), [("lower", {"a"}), ("higher", {"c"}), ("half", {"a", "b"})])
+def test_those_that_are_written_alike_are_best_together(better, winners):
+    figures = {n: {"mean": v, "better": better} for n, v in (("a", 0.42), ("b", 0.503), ("c", 0.9), ("d", None))}
+    assert numbers.best("c2st", figures) == winners
