@@ -14,8 +14,21 @@ import pandas as pd
 import pytest
 
 from ectype import registry
-from ectype.compare import (CLOSED, COPYING, EVALUATIONS, REACHED, RULES, SLOWER, PeakMemory, award_marks, choose, compare, coverage_scores,
-                            gap_closed, quality_scores)
+from ectype.compare import (
+    CLOSED,
+    COPYING,
+    EVALUATIONS,
+    REACHED,
+    RULES,
+    SLOWER,
+    PeakMemory,
+    award_marks,
+    choose,
+    compare,
+    coverage_scores,
+    gap_closed,
+    quality_scores,
+)
 from ectype.data.schema import Schema
 from ectype.data.sources import load
 from ectype.errors import DataError, DataFileError, EctypeError, InvalidParameterError, UnknownNameError
@@ -37,7 +50,8 @@ class Normal:
         stored = self.schema_.encode(X)
         flat = stored.reshape(len(stored), -1).astype(np.float64)
         self.shape, self.mean, self.cov = stored.shape[1:], flat.mean(0), np.cov(flat.T) + 1e-6 * np.eye(flat.shape[1])
-        self.n_steps_, self.n_parameters_, self.history_ = 7, flat.shape[1] * (flat.shape[1] + 3) // 2, [{"step": 7, "elapsed_s": 0.0, "held_out": 1.0}]
+        self.n_steps_, self.n_parameters_ = 7, flat.shape[1] * (flat.shape[1] + 3) // 2
+        self.history_ = [{"step": 7, "elapsed_s": 0.0, "held_out": 1.0}]
         if progress is not None:
             progress({"step": 7, "fraction": 1.0, "elapsed_s": 0.0, "held_out": 1.0})
         return self
@@ -112,9 +126,11 @@ def families():
     """The registry holds the families of this file."""
     module = types.ModuleType("families_of_the_test")
     classes = (Normal, Collapsed, Broken, Copier, Mute, Impatient)
-    entries = {c.__name__.lower(): registry.Entry(c.__name__.lower(), f"{module.__name__}:{c.__name__}", f"{c.__name__} model", "") for c in classes}
+    entries = {}
     for cls in classes:
-        setattr(module, cls.__name__, cls)
+        name = cls.__name__
+        entries[name.lower()] = registry.Entry(name.lower(), f"{module.__name__}:{name}", f"{name} model", "")
+        setattr(module, name, cls)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, module.__name__, module)
         patch.setattr(registry, "FAMILIES", entries)
@@ -130,9 +146,14 @@ def correlated(n: int = 300, d: int = 3) -> pd.DataFrame:
 def finished(tmp_path_factory, families):
     """One whole comparison: two seeds, four families, one of them broken; and the progress it told."""
     events: list[dict] = []
-    done = compare(correlated(), models=["normal", "collapsed", "copier", "broken"], seeds=2, out=tmp_path_factory.mktemp("compare"),
-                   progress=events.append)
-    return done, events
+    models = ["normal", "collapsed", "copier", "broken"]
+    return compare(correlated(), models=models, seeds=2, out=tmp_path_factory.mktemp("compare"), progress=events.append), events
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Without the classifiers, which take most of the time and have tests of their own."""
+    monkeypatch.setattr("ectype.metrics.evaluator.c2st", lambda test, rows, schema, seed: 0.5)
 
 
 def entry(seeds=(0, 1), **metrics):
@@ -154,7 +175,8 @@ def test_results_follow_their_documented_form(finished):
     text = (done.directory / "results.json").read_text()
     results = json.loads(text, parse_constant=lambda c: pytest.fail(f"{c} is not JSON"))
     assert results == done.results and results["schema_version"] == 1 and not done.interrupted
-    assert {"data", "settings", "environment", "metrics", "floor", "models", "dummies", "marks", "rules", "thresholds", "pick"} <= set(results)
+    assert set(results) == {"schema_version", "data", "settings", "environment", "metrics", "floor", "models", "dummies", "marks",
+                            "rules", "thresholds", "pick"}
     assert set(results["dummies"]) == {"training_copy", "marginals", "gaussian_mixture", "bootstrap_noise"}
     for e in (*results["models"].values(), *results["dummies"].values()):
         for metric, figure in e["metrics"].items():
@@ -174,8 +196,9 @@ def test_every_figure_stands_beside_a_floor(finished):
 
 def test_samples_curves_and_models_are_kept(finished):
     folder = finished[0].directory
-    assert {p.stem for p in (folder / "samples").iterdir()} == {"real", "normal", "collapsed", "collapsed-wide", "copier", "training_copy", "marginals",
-                                                                "gaussian_mixture", "bootstrap_noise"}
+    assert {p.stem for p in (folder / "samples").iterdir()} == {
+        "real", "normal", "collapsed", "collapsed-wide", "copier", "training_copy", "marginals", "gaussian_mixture",
+        "bootstrap_noise"}
     assert list(pd.read_csv(folder / "samples" / "normal.csv").columns) == ["a", "b", "c"]
     assert [run["seed"] for run in json.loads((folder / "curves" / "normal.json").read_text())] == [0, 1]
     assert {p.name for p in (folder / "models").iterdir()} == {"normal", "collapsed", "copier"}
@@ -223,12 +246,13 @@ def test_the_report_and_the_table_can_be_drawn(finished):
 
 def test_the_same_call_gives_the_same_figures(tmp_path):
     timed = {"rows_per_s", "fit_s", "peak_memory_mib"}
-    runs = [compare(correlated(60), models=["normal"], seeds=1, budget={"normal": [7]}, out=tmp_path / str(i)).results for i in range(2)]
+    X, settings = correlated(60), dict(models=["normal"], seeds=1, budget={"normal": [7]})
+    runs = [compare(X, out=tmp_path / name, **settings).results for name in "ab"]
     first, second = ({m: f["values"] for m, f in run["models"]["normal"]["metrics"].items() if m not in timed} for run in runs)
     assert first == second and runs[0]["data"] == runs[1]["data"]
 
 
-def test_a_family_that_cannot_be_sampled_keeps_its_fit_and_gets_no_marks(tmp_path):
+def test_a_family_that_cannot_be_sampled_keeps_its_fit_and_gets_no_marks(tmp_path, quick):
     results = compare(correlated(60), models=["mute"], seeds=1, out=tmp_path).results
     mute = results["models"]["mute"]
     assert set(mute["metrics"]) == {"fit_s", "parameters"} and mute["steps"] == [7] and "nothing to say" in mute["error"]
@@ -236,15 +260,15 @@ def test_a_family_that_cannot_be_sampled_keeps_its_fit_and_gets_no_marks(tmp_pat
     assert "nothing to say" in write_report(tmp_path).read_text()
 
 
-def test_a_sampler_slower_than_training_is_drawn_for_the_first_seed_only(tmp_path, monkeypatch):
+def test_a_sampler_slower_than_training_is_drawn_for_the_first_seed_only(tmp_path, monkeypatch, quick):
     monkeypatch.setattr("ectype.compare.LONG_S", 0.0)
-    monkeypatch.setattr("ectype.compare._timed_sample", lambda model, n, seed, options: (model.sample(n, random_state=seed), n / 1e6))
+    monkeypatch.setattr("ectype.compare._timed_sample", lambda model, n, seed, options: (model.sample(n, random_state=seed), 0.1))
     slow = compare(correlated(60), models=["normal"], seeds=2, out=tmp_path).results["models"]["normal"]
     assert slow["seeds"] == [0, 1] and slow["steps"] == [7, 7] and slow["metrics"]["fit_s"]["n"] == 2
     assert slow["metrics"]["c2st"]["n"] == 1 and slow["metrics"]["c2st"]["values"][1] is None
 
 
-def test_images_have_bits_per_dimension(tmp_path):
+def test_images_have_bits_per_dimension(tmp_path, quick):
     X = np.random.default_rng(0).integers(0, 17, size=(40, 3, 2)).astype(np.float64)
     done = compare(X, models=["normal"], seeds=1, out=tmp_path)
     figures = done.results["models"]["normal"]["metrics"]
@@ -253,14 +277,14 @@ def test_images_have_bits_per_dimension(tmp_path):
     assert np.load(tmp_path / "samples" / "normal.npz")["x"].shape == (8, 3, 2)
 
 
-def test_the_density_of_a_known_truth_is_the_floor_of_the_likelihood(tmp_path):
+def test_the_density_of_a_known_truth_is_the_floor_of_the_likelihood(tmp_path, quick):
     data = load("ring8")
     done = compare(replace(data, X=data.X[:400], y=None), models=["normal"], seeds=1, out=tmp_path)
     floor = done.results["models"]["normal"]["metrics"]["log_likelihood"]["floor"]
     assert floor == pytest.approx(-data.truth.entropy, abs=4 / math.sqrt(done.results["data"]["split"]["test"]))
 
 
-def test_an_interruption_keeps_what_is_finished(tmp_path):
+def test_an_interruption_keeps_what_is_finished(tmp_path, quick):
     Impatient.fits = 0
     done = compare(correlated(60), models=["impatient"], seeds=3, out=tmp_path)
     assert done.interrupted and done.results["settings"]["interrupted"] and done.results["models"]["impatient"]["seeds"] == [0]
@@ -268,13 +292,13 @@ def test_an_interruption_keeps_what_is_finished(tmp_path):
     assert "interrupted" in write_report(tmp_path).read_text()
 
 
-def test_an_interruption_before_anything_is_finished_is_raised(tmp_path):
+def test_an_interruption_before_anything_is_finished_is_raised(tmp_path, quick):
     Impatient.fits = 1
     with pytest.raises(KeyboardInterrupt):
         compare(correlated(60), models=["impatient"], seeds=1, out=tmp_path)
 
 
-def test_rows_of_unseen_categories_are_left_out_of_the_measurement(tmp_path):
+def test_rows_of_unseen_categories_are_left_out_of_the_measurement(tmp_path, quick):
     X = correlated(100).assign(d=["x", "y"] * 50)
     X.loc[::10, "d"] = [f"only-{i}" for i in range(10)]
     sizes = compare(X, models=["broken"], seeds=1, out=tmp_path).results["data"]["split"]
@@ -285,9 +309,9 @@ def test_rows_of_unseen_categories_are_left_out_of_the_measurement(tmp_path):
 
 
 @pytest.mark.parametrize(("settings", "error"), [
-    (dict(models=["norml"]), UnknownNameError), (dict(models=[]), InvalidParameterError), (dict(seeds=0), InvalidParameterError),
-    (dict(seeds=1.5), InvalidParameterError), (dict(budget="soon"), InvalidParameterError), (dict(budget={"broken": "5s"}), InvalidParameterError),
-    (dict(budget={"normal": ["5s"]}, seeds=2), InvalidParameterError), (dict(label="z"), UnknownNameError)])
+    (dict(models=["norml"]), UnknownNameError), (dict(label="z"), UnknownNameError), (dict(models=[]), InvalidParameterError),
+    (dict(seeds=0), InvalidParameterError), (dict(seeds=1.5), InvalidParameterError), (dict(budget="soon"), InvalidParameterError),
+    (dict(budget={"broken": "5s"}), InvalidParameterError), (dict(budget={"normal": ["5s"]}, seeds=2), InvalidParameterError)])
 def test_mistakes_are_told_before_any_work(tmp_path, settings, error):
     with pytest.raises(error) as raised:
         compare(correlated(60), out=tmp_path / "out", **{"models": ["normal"], **settings})
@@ -317,7 +341,7 @@ def test_the_gap_is_closed_at_the_floor_and_open_at_the_reference(better):
 
 def test_the_gap_is_halved_halfway():
     assert gap_closed(0.7, 0.5, 0.9, "half") == pytest.approx(0.5)
-    assert gap_closed(((0.2 + 2.0) / 2) ** 2, 0.04, 4.0, "lower") == pytest.approx(0.5)       # halfway in distance, not in its square
+    assert gap_closed(((0.2 + 2.0) / 2) ** 2, 0.04, 4.0, "lower") == pytest.approx(0.5)     # halfway in distance, not in its square
 
 
 def test_noise_does_not_decide_where_the_reference_is_as_good_as_real_data():
@@ -337,14 +361,15 @@ def test_an_unlucky_holdout_lowers_no_bar():
     e = entry(seeds=[0], c2st=(0.7, 0.7), coverage=(0.6, 0.6))
     copy = {"training_copy": entry(c2st=(0.5, None), coverage=(0.8, None))}
     assert quality_scores(e, MARGINALS) == [1.0] and coverage_scores(e, MARGINALS) == [1.0]
-    assert quality_scores(e, MARGINALS | copy) == pytest.approx([0.5]) and coverage_scores(e, MARGINALS | copy) == pytest.approx([0.75])
+    assert quality_scores(e, MARGINALS | copy) == pytest.approx([0.5])
+    assert coverage_scores(e, MARGINALS | copy) == pytest.approx([0.75])
 
 
 def test_marks_turn_at_their_thresholds():
     def marks(c2st=0.5, copied=0.5, coverage=1.0, nfe=1, rate=100.0):
-        rows = {"fast": entry(rows_per_s=(100.0, None), nfe=(1, None)),
-                "some": entry(c2st=(c2st, 0.5), memorisation=(copied, 0.5), coverage=(coverage, 1.0), rows_per_s=(rate, None), nfe=(nfe, None))}
-        return award_marks(rows, MARGINALS)["some"]
+        some = entry(c2st=(c2st, 0.5), memorisation=(copied, 0.5), coverage=(coverage, 1.0), rows_per_s=(rate, None),
+                     nfe=(nfe, None))
+        return award_marks({"fast": entry(rows_per_s=(100.0, None), nfe=(1, None)), "some": some}, MARGINALS)["some"]
 
     step = 0.01
     at = 0.9 - CLOSED * 0.4
@@ -360,7 +385,8 @@ def test_marks_turn_at_their_thresholds():
 def row(title: str, marks: str, quality: float, c2st: float = 0.7, rate: float = 100.0) -> tuple[dict, dict]:
     e = entry(c2st=(c2st, 0.5), rows_per_s=(rate, None)) | {"label": title, "family": title}
     why = {m: f"{m}." for m in RULES}
-    return e, {**{m: m[0] in marks for m in RULES}, "why": why, "scores": {"quality": {"mean": quality, "std": 0.01}, "coverage": {"mean": 0.9, "std": 0.01}}}
+    scores = {"quality": {"mean": quality, "std": 0.01}, "coverage": {"mean": 0.9, "std": 0.01}}
+    return e, {**{m: m[0] in marks for m in RULES}, "why": why, "scores": scores}
 
 
 def pick(rows: dict[str, tuple[dict, dict]], mixture: float = 0.8, n_test: int = 500) -> dict:

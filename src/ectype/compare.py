@@ -405,7 +405,6 @@ class _Book:
         text = f"seed {seed}: {type(error).__name__}: {error}".removesuffix(": ")
         for row in self.samplers(name).values():
             row.error = row.error or text
-        (self.directory / "errors").mkdir(exist_ok=True)
         _write_text(self.directory / "errors" / f"{name}-seed{seed}.txt", "".join(traceback.format_exception(error)))
 
     def _save_rows(self, name: str, stored: np.ndarray) -> None:
@@ -512,6 +511,7 @@ def _to_json(content: Any) -> str:
 def _write_text(path: Path, text: str) -> None:
     """Write through a neighbour, so that a reader never meets half a file."""
     try:
+        path.parent.mkdir(exist_ok=True)
         new = path.with_name(path.name + ".new")
         new.write_text(text, encoding="utf-8")
         os.replace(new, path)
@@ -567,7 +567,7 @@ def coverage_scores(entry: Mapping[str, Any], dummies: Mapping[str, Any]) -> lis
 
 
 def award_marks(models: Mapping[str, Any], dummies: Mapping[str, Any]) -> dict[str, Any]:
-    """``{row: {quality, speed, coverage: bool, scores: {…: {mean, std}}, why: {…: text}}}`` for every row whose samples were judged.
+    """``{row: {quality, speed, coverage: bool, scores: {…: {mean, std}}, why: {…: text}}}`` of every row that was judged.
 
     The dummies get scores and no marks, so that a picture can show where they stand.
     """

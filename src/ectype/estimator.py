@@ -97,6 +97,8 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         """
         validate(type(self).__name__, self.get_params(deep=False), annotations(type(self).__init__))
         self.schema_ = Schema.fit(X, kinds=kinds)
+        if not any(b.varies for b in self.schema_.blocks):
+            raise DataError("there is nothing to learn: every column has one value only", got=f"{len(self.schema_.blocks)} such columns")
         x = self._encode(X, reset=True)
         self.condition_, c = self._fit_condition(y, len(x))
         self.seed_ = rng.as_seed(self.random_state)
@@ -117,10 +119,11 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     def _encode(self, X: Any, *, reset: bool = False) -> torch.Tensor:
         """Stored rows; the number of features and their names are learnt (``reset``) or checked in scikit-learn's way."""
         X = as_container(X)
-        try:
-            validate_data(self, X=X, skip_check_array=True, reset=reset)
-        except ValueError as error:
-            raise SchemaMismatchError(str(error)) from None
+        if reset or (X.ndim == 2 and not self.schema_.is_image):
+            try:
+                validate_data(self, X=X, skip_check_array=True, reset=reset)
+            except ValueError as error:
+                raise SchemaMismatchError(str(error)) from None
         return torch.from_numpy(self.schema_.encode(X))
 
     def _fit_condition(self, y: Any, n: int) -> tuple[Schema | None, torch.Tensor | None]:

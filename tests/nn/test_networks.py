@@ -31,14 +31,6 @@ def network(role, shape, net=SMALL, cond=0, seed=0):
     return module.eval(), [x, *t, *c], {"encoder": (7,), "critic": (1,)}.get(role, shape)
 
 
-@pytest.fixture(autouse=True)
-def _seeds_of_tests_stay_in_tests():
-    from ectype import rng
-
-    with rng.preserved():
-        yield
-
-
 @pytest.mark.parametrize("cond", [0, 2])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("role", ROLES)

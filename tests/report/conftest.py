@@ -57,8 +57,8 @@ def example(data: dict) -> dict:
     columns = [c["name"] for c in data["schema"]] if data["kind"] == "table" else []
     for name, (label, c2st, frechet, coverage, recall, rate, nfe, size, quality, covered, earned) in ROWS.items():
         likelihood = {"vae": ("bound", -101.3), "flow": ("exact", -97.8)}.get(name)
-        metrics = figures(c2st=c2st, frechet_pca=frechet, coverage=coverage, recall=recall, memorisation=0.51, rows_per_s=rate, nfe=nfe,
-                          fit_s=10.2, peak_memory_mib=612.0, parameters=size)
+        metrics = figures(c2st=c2st, frechet_pca=frechet, coverage=coverage, recall=recall, memorisation=0.51,
+                          rows_per_s=rate, nfe=nfe, fit_s=10.2, peak_memory_mib=612.0, parameters=size)
         models[name] = {"label": label, "title": f"{label} in full", "family": name.split("-")[0], "seeds": SEEDS, "error": None,
                         "metrics": metrics | (figures(log_likelihood=likelihood[1]) if likelihood else {}),
                         "options": {"steps": 50} if "-" in name else {}, "steps": [2130, 2096, 2144],
@@ -71,12 +71,12 @@ def example(data: dict) -> dict:
                     "coverage": f"Reaches {covered:.0%} of what real rows reach."}}
     for name, (label, c2st, frechet, coverage, recall, copied, quality, covered) in DUMMIES.items():
         metrics = figures(c2st=c2st, frechet_pca=frechet, coverage=coverage, recall=recall, memorisation=copied)
-        dummies[name] = {"label": label, "title": "Needs no deep learning.", "seeds": SEEDS, "worst_columns": [], "metrics": metrics}
+        dummies[name] = {"label": label, "title": "No deep learning.", "seeds": SEEDS, "worst_columns": [], "metrics": metrics}
         marks[name] = {"scores": scores(quality, covered), "why": {}}
     return {
         "schema_version": 1, "data": data, "floor": FLOOR, "models": models, "dummies": dummies, "marks": marks,
-        "settings": {"source": data["name"], "budget": "10s", "seeds": SEEDS, "models": FAMILIES, "interrupted": False, "label": None,
-                     "kinds": {}, "drop": [], "size": None, "feature_spaces": {"pca": "21 principal components"}},
+        "settings": {"source": data["name"], "budget": "10s", "seeds": SEEDS, "models": FAMILIES, "interrupted": False,
+                     "label": None, "kinds": {}, "drop": [], "size": None, "feature_spaces": {"pca": "21 principal components"}},
         "environment": {"ectype": "0.1.0", "python": "3.11.9", "torch": "2.13.0", "processor": "a processor", "cores": 2},
         "metrics": {m: {"title": title, "better": better, "unit": unit, "group": group, "meaning": f"What {title} says.",
                         "blind_spot": f"What {title} cannot see.", "reference": "Somebody 2020"}
@@ -93,7 +93,7 @@ def write_folder(directory, data: dict):
     (directory / "curves").mkdir()
     steps = np.unique(np.geomspace(25, 2100, 30).astype(int)).tolist()
     for i, name in enumerate(FAMILIES):
-        runs = [{"seed": s, "history": [{"step": k, "elapsed_s": k / 200, "held_out": 20 + 80 * (k / 25) ** -0.6 + i + s} for k in steps]}
+        runs = [{"seed": s, "history": [{"step": k, "elapsed_s": k / 200, "held_out": 80 * k**-0.6 + i + s} for k in steps]}
                 for s in SEEDS]
         (directory / "curves" / f"{name}.json").write_text(json.dumps(runs))
     sizes = {"train": 1200, "holdout": 400, "test": 400, "evaluated": 400}

@@ -100,7 +100,8 @@ def test_every_row_has_its_card_and_the_pick_comes_first(page):
 
 def test_every_figure_is_explained_with_its_blind_spot(page):
     text = " ".join(page.words)
-    assert all(f"What {title} {what}" in text for title in ("C2ST", "Recall", "Log-likelihood") for what in ("says.", "cannot see."))
+    for title in ("C2ST", "Recall", "Log-likelihood"):
+        assert f"What {title} says." in text and f"What {title} cannot see." in text
 
 
 def test_families_floor_and_dummies_stand_in_this_order(page):
@@ -200,7 +201,7 @@ def test_a_run_that_was_cut_short_promises_no_repetition(images):
     assert "&#39;vae&#39;: [2130" not in write_report(images).read_text()
 
 
-# ------------------------------------------------------------------------------------------------------------------- what is missing
+# ------------------------------------------------------------------------------------------------------------------ what is missing
 
 
 @pytest.mark.parametrize("damage", [lambda p: p.unlink(), lambda p: p.write_text("{"), lambda p: p.write_text("[]"),

@@ -62,6 +62,11 @@ class Number:
     type: ClassVar[str] = "number"
 
     @property
+    def varies(self) -> bool:
+        """Whether there is anything to learn."""
+        return self.missing or self.low < self.high
+
+    @property
     def discrete(self) -> bool:
         """Whether the likelihood of every value is a probability (the mass of a cell), and of none a density."""
         return bool(self.levels) or (self.half_cell > 0)
@@ -294,6 +299,11 @@ class Category:
     type: ClassVar[str] = "category"
 
     @property
+    def varies(self) -> bool:
+        """Whether there is anything to learn."""
+        return self.n_codes > 1
+
+    @property
     def n_codes(self) -> int:
         """K, a blank counted as a category where there are blanks."""
         return len(self.values) + self.missing
@@ -374,6 +384,7 @@ class Image:
     kind: ClassVar[str] = "image"
     type: ClassVar[str] = "image"
     missing: ClassVar[bool] = False
+    varies: ClassVar[bool] = True
 
     @property
     def shape(self) -> tuple[int, int, int]:

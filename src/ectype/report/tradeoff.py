@@ -16,9 +16,10 @@ from .charts import colour, line, marker, shape, svg, text
 from .charts import fmt as n
 from .numbers import short
 
-EM = 0.62                   # width of a character, in font sizes: wide enough to keep labels apart in any font
+CAPITAL, OTHER = 0.76, 0.6      # widths of characters, in font sizes: wide enough to keep labels apart in any font
 LEFT, RIGHT, TOP, BOTTOM = 46, 16, 26, 48
 HIGHEST, LOWEST = 1.04, -0.06   # of the quality axis
+TITLE = "Quality: gap to real data closed"
 TELEPHONE = 500             # narrower drawings have smaller marks, and names alone
 
 Box = tuple[float, float, float, float]     # left, top, right, bottom
@@ -87,9 +88,9 @@ def tradeoff(spots: Sequence[Spot], *, mixture: float | None, threshold: float, 
     crossed += [(x - 1, high, x + 1, low) for x, high, low, _ in whiskers]
     for s, x, y, r in sorted(marks, key=lambda m: m[2]):
         below = f"covers {s.coverage:.0%}" if s.coverage is not None and width >= TELEPHONE else ""
-        label_width = max(len(s.label) * EM * 14, len(below) * EM * 11)
+        label_width = max(_width(s.label, 14), _width(below, 11))
         box = _place(x, y, r, label_width, 28 if below else 15, taken, crossed, (LEFT + 2, 2, width - 2, frame.y(LOWEST) - 2))
-        taken.append(box)
+        taken.append((box[0] - 6, box[1] - 1, box[2] + 6, box[3] + 1))
         nearest = (min(max(x, box[0]), box[2]), min(max(y, box[1]), box[3]))
         if math.dist(nearest, (x, y)) > 1.2 * r + 12:
             parts.append(line(*nearest, x, y, "leader"))
@@ -110,7 +111,7 @@ def _axes(frame: Frame, threshold: float, slowest: float) -> list[str]:
     for power in range(math.ceil(frame.low), math.floor(frame.high) + 1):
         x = frame.x(10.0**power)
         parts += [line(x, base, x, base + 4, "axis"), text(x, base + 18, short(10.0**power), "tick", "middle")]
-    return [*parts, line(LEFT, base, frame.right, base, "axis"), text(LEFT, 12, "Quality: gap to real data closed", "title"),
+    return [*parts, line(LEFT, base, frame.right, base, "axis"), text(LEFT, 12, TITLE, "title"),
             text(frame.right, frame.height - 6, "rows per second (log) →", "title", "end")]
 
 
@@ -125,10 +126,10 @@ def _rulers(frame: Frame, mixture: float | None, threshold: float, slowest: floa
     if mixture is not None:
         lines.append(line(LEFT, frame.y(mixture), right, frame.y(mixture), "dummy"))
         words.append(("Gaussian mixture", frame.y(mixture), None))
-    taken: list[Box] = [*bodies, (LEFT, 0, LEFT + 32 * EM * 12, 18)]
+    taken: list[Box] = [*bodies, (LEFT, 0, LEFT + _width(TITLE, 12), 18)]
     notes = []
     for said, y, starts in words:
-        width = len(said) * EM * 11
+        width = _width(said, 11)
         starts = starts or [right - width, left, (left + right - width) / 2]
         options = [(x, y + top, x + width, y + top + 12) for top in (-14, 3) for x in starts]
         box = min(options, key=lambda b: _overlap(b, taken))
@@ -151,6 +152,11 @@ def _place(x: float, y: float, r: float, w: float, h: float, taken: Sequence[Box
             left, top = min(max(x + dx, within[0]), within[2] - w), min(max(y + dy, within[1]), within[3] - h)
             candidates.append((left, top, left + w, top + h))
     return min(candidates, key=lambda box: _overlap(box, taken) + 0.1 * _overlap(box, crossed))
+
+
+def _width(words: str, size: float) -> float:
+    """About the width of some words in a font of this size."""
+    return size * sum(CAPITAL if c.isupper() else OTHER for c in words)
 
 
 def _overlap(box: Box, others: Iterable[Box]) -> float:

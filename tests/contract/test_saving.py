@@ -1,0 +1,130 @@
+"""A saved model: two files without code, the same samples and scores after loading, and clear words about damage."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import ectype
+from ectype import load, registry
+from ectype.errors import SavedModelError
+from ectype.estimator import FORMAT
+
+from .conftest import DATA, LABELS, QUICK, assert_same, draw, fitted, new
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_a_loaded_model_is_the_same(name, kind, conditional, tmp_path):
+    model, X, y = fitted(name, kind, conditional), DATA[kind], LABELS[kind] if conditional else None
+    assert model.save(tmp_path / "deep" / "run") == tmp_path / "deep" / "run"
+    twin = load(tmp_path / "deep" / "run")
+    assert type(twin) is type(model) and twin.get_params() == model.get_params() and twin.schema_ == model.schema_
+    options = {"condition": "bee"} if conditional else {}
+    assert_same(draw(twin, 30, random_state=0, **options), draw(model, 30, random_state=0, **options), exact=True)
+    np.testing.assert_array_equal(twin.score_samples(X, condition=y), model.score_samples(X, condition=y))
+    if hasattr(model, "transform"):
+        np.testing.assert_array_equal(twin.transform(X, condition=y), model.transform(X, condition=y))
+        assert list(twin.get_feature_names_out()) == list(model.get_feature_names_out())
+    for attribute in ("n_steps_", "seed_", "train_", "condition_", "n_parameters_", "interrupted_", "history_", "events_", "n_features_in_"):
+        assert getattr(twin, attribute) == getattr(model, attribute), attribute
+    assert getattr(twin, "feature_names_in_", None) is None or list(twin.feature_names_in_) == list(model.feature_names_in_)
+
+
+def test_the_folder(name, tmp_path):
+    fitted(name).save(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.json", "model.safetensors"]
+    d = json.loads((tmp_path / "model.json").read_text(), parse_constant=lambda c: pytest.fail(f"{c} is no JSON"))
+    assert d["model"] == name and d["format"] == FORMAT and d["ectype"] == ectype.__version__ and d["steps"] == 20 and d["seed"] == 0
+    fitted(name, "grey").save(tmp_path)                                 # replaces the other
+    assert load(tmp_path).schema_.is_image
+    load(tmp_path).save(tmp_path)                                       # over itself
+    assert_same(draw(load(tmp_path), 5, random_state=0), draw(fitted(name, "grey"), 5, random_state=0), exact=True)
+
+
+def test_what_cannot_be_saved_is_an_unfitted_model(name, tmp_path):
+    from sklearn.exceptions import NotFittedError
+
+    with pytest.raises(NotFittedError):
+        new(name).save(tmp_path)
+
+
+def test_a_generator_as_random_state_is_saved_as_its_seed(name, tmp_path):
+    for state in (np.random.default_rng(0), np.random.RandomState(0), np.int64(3)):
+        model = new(name, random_state=state, train=new(name).train(budget="1steps")).fit(DATA["table"])
+        model.save(tmp_path)
+        twin = load(tmp_path)
+        assert twin.seed_ == model.seed_
+        assert_same(draw(twin, 5, random_state=0), draw(model, 5, random_state=0), exact=True)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    fitted("vae").save(tmp_path / "run")
+    return tmp_path / "run"
+
+
+def edit(folder, **changes):
+    path = folder / "model.json"
+    d = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({k: v for k, v in d.items() if v is not ...}))
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+DAMAGE = {
+    "no folder": (lambda f: [p.unlink() for p in f.iterdir()] and f.rmdir(), "is not a folder.*written by save"),
+    "no description": (lambda f: (f / "model.json").unlink(), "has no model.json"),
+    "no weights": (lambda f: (f / "model.safetensors").unlink(), "has no model.safetensors"),
+    "half a description": (lambda f: truncate(f / "model.json"), "model.json is damaged"),
+    "another file": (lambda f: (f / "model.json").write_text("[1, 2]"), "model.json is damaged"),
+    "not text": (lambda f: (f / "model.json").write_bytes(b"\xff\xfe\x00"), "model.json is damaged"),
+    "half of the weights": (lambda f: truncate(f / "model.safetensors"), "truncated or was changed"),
+    "a newer format": (lambda f: edit(f, format=FORMAT + 1), f"newer version: expected format {FORMAT} or older, got {FORMAT + 1}.*\n.*pip install -U"),
+    "no schema": (lambda f: edit(f, schema=...), "is damaged.*schema"),
+    "an unknown setting": (lambda f: edit(f, params={"no_such": 1}), "is damaged"),
+    "a setting out of its domain": (lambda f: edit(f, train={"lr": -1}), "is damaged"),
+    "another network": (lambda f: edit(f, params={"latent_dim": 5}), "is damaged"),
+    "an unknown family": (lambda f: edit(f, model="vea"), "is damaged|unknown model 'vea'"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_damage_is_said(folder, case):
+    damage, message = DAMAGE[case]
+    damage(folder)
+    with pytest.raises(ectype.errors.EctypeError, match=message) as caught:
+        load(folder)
+    assert isinstance(caught.value, SavedModelError) or case == "an unknown family"
+
+
+def test_a_write_that_fails_leaves_the_old_model(folder, monkeypatch):
+    """A full disk while the new weights are written."""
+    before = draw(load(folder), 5, random_state=0)
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ectype.estimator.save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        fitted("vae", "grey").save(folder)
+    assert_same(draw(load(folder), 5, random_state=0), before, exact=True)
+
+
+def test_files_are_read_without_executing_anything(folder):
+    import pickle
+
+    (folder / "model.safetensors").write_bytes(pickle.dumps({"weights": 1}))
+    with pytest.raises(SavedModelError, match="truncated or was changed"):
+        load(folder)
+
+
+def test_the_options_of_samplers_work_after_loading(tmp_path):
+    for family in registry.names():
+        fitted(family).save(tmp_path / family)
+        twin = load(tmp_path / family)
+        for options in ({}, *type(twin).sampling_presets.values()):
+            assert len(twin.sample(2, random_state=0, **{**QUICK.get(family, {}), **options})) == 2
