@@ -37,7 +37,7 @@ def bare(model: VAE, schema: Schema, x: torch.Tensor, steps: int, batch: int) ->
     """Seconds a step of the shortest loop that trains the same network."""
     objective = model.build(schema, None).to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(objective.parameters(), lr=1e-3, fused=True)
-    with threads_for(objective):
+    with threads_for(objective, 0):
         start = time.perf_counter()
         for _ in range(steps):
             optimiser.zero_grad()

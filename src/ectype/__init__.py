@@ -13,7 +13,7 @@ import importlib
 from typing import Any
 
 _HOMES = {"Autoencoder": "models.autoencoder", "VAE": "models.vae", "GAN": "models.gan", "Flow": "models.flow", "DDPM": "models.ddpm",
-          "Train": "spec", "Net": "spec", "load": "estimator", "compare": "compare", "Schema": "data.schema"}
+          "Train": "spec", "Net": "spec", "load": "estimator", "compare": "comparison", "Schema": "data.schema"}
 
 __version__ = "0.1.0"
 __all__ = sorted(_HOMES)

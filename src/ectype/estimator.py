@@ -28,7 +28,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from . import registry, rng
 from .data.schema import Schema, as_container
-from .errors import CapabilityError, DataError, InvalidParameterError, SavedModelError, SchemaMismatchError
+from .errors import CapabilityError, DataError, InvalidParameterError, SavedModelError, SchemaMismatchError, UnknownNameError
 from .spec import PRESET, Net, Spec, Train, annotations, validate
 from .train.checkpoint import remove_checkpoint
 from .train.device import arithmetic, threads_for
@@ -171,7 +171,7 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         seed = rng.as_seed(random_state)
         batch_size = -(-batch_size // rng.Rows.BLOCK) * rng.Rows.BLOCK
         parts = []
-        with threads_for(self.objective_), arithmetic(self.objective_, self._device, self.train_.precision)():
+        with threads_for(self.objective_, self.train_.threads), arithmetic(self.objective_, self._device, self.train_.precision)():
             for start in range(0, n, batch_size):
                 rows = rng.Rows(seed, start, min(batch_size, n - start), self._device)
                 rows_c = None if c is None else c[start : start + rows.n]
@@ -216,11 +216,11 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     def inverse_transform(self, X: Any, condition: Any = None) -> Any:
         """Rows from codes ``(N, latent_dim)``."""
         check_is_fitted(self)
-        codes = torch.from_numpy(np.ascontiguousarray(np.asarray(X, np.float32))).to(self._device)
+        codes = torch.from_numpy(np.array(X, np.float32)).to(self._device)
         if codes.ndim != 2 or codes.shape[1] != self._n_features_out:
             raise SchemaMismatchError("codes of another width", expected=f"(N, {self._n_features_out})", got=tuple(codes.shape))
         c = self._encode_condition(condition, len(codes))
-        with torch.no_grad(), threads_for(self.objective_):
+        with torch.no_grad(), threads_for(self.objective_, self.train_.threads):
             parts = [self.objective_.decode(codes[rows], None if c is None else c[rows]).cpu() for rows in _batches(len(codes))]
         return self.schema_.decode(torch.cat(parts)[: len(codes)].numpy())
 
@@ -266,7 +266,7 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         if not len(x):
             raise DataError("Found array with 0 sample(s) while a minimum of 1 is required.")
         c = self._encode_condition(condition, len(x))
-        with threads_for(self.objective_):
+        with threads_for(self.objective_, self.train_.threads):
             parts = [function(x[rows].to(self._device), None if c is None else c[rows]).cpu() for rows in _batches(len(x))]
         return torch.cat(parts)[: len(x)].numpy()
 
@@ -381,7 +381,7 @@ def load(path: str | os.PathLike) -> GenerativeModel:
         with rng.preserved():
             model.objective_ = model.build(model.schema_, model.condition_)
         model.objective_.load_state_dict(load_file(folder / "model.safetensors"))
-    except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except (KeyError, TypeError, RuntimeError, SafetensorError, InvalidParameterError, UnknownNameError) as error:
         raise SavedModelError(f"{folder} is damaged ({type(error).__name__}: {error})", hint="restore it from a copy, or fit again") from error
     model.objective_.to(memory_format=torch.channels_last).eval()
     return model

@@ -208,7 +208,9 @@ class Train(Spec):
     device: str | None = None
     """"auto", "cpu", "cuda", "mps"."""
     precision: Literal["auto", "float32", "bfloat16"] | None = None
-    """Arithmetic of the networks; "auto" is bfloat16 on a GPU and float32 otherwise."""
+    """Arithmetic of the networks; "auto" is bfloat16 where the hardware is faster with it, and float32 otherwise."""
+    threads: Annotated[int, Interval(0)] | None = None
+    """Processor threads for convolutions; 0 = half of the cores. Perceptrons take one."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -217,7 +219,7 @@ class Train(Spec):
 
 
 PRESET = Train(budget="60s", batch_size=128, lr=1e-3, betas=(0.9, 0.99), weight_decay=0.0, clip=5.0, warmup=50, ema=0.05,
-               validation=0.1, patience=0.5, device="auto", precision="auto")
+               validation=0.1, patience=0.5, device="auto", precision="auto", threads=0)
 """What a family starts from; each changes what it must."""
 
 

@@ -88,7 +88,7 @@ DAMAGE = {
     "an unknown setting": (lambda f: edit(f, params={"no_such": 1}), "is damaged"),
     "a setting out of its domain": (lambda f: edit(f, train={"lr": -1}), "is damaged"),
     "another network": (lambda f: edit(f, params={"latent_dim": 5}), "is damaged"),
-    "an unknown family": (lambda f: edit(f, model="vea"), "is damaged|unknown model 'vea'"),
+    "an unknown family": (lambda f: edit(f, model="vea"), "is damaged.*unknown model 'vea'"),
 }
 
 
@@ -96,9 +96,8 @@ DAMAGE = {
 def test_damage_is_said(folder, case):
     damage, message = DAMAGE[case]
     damage(folder)
-    with pytest.raises(ectype.errors.EctypeError, match=message) as caught:
+    with pytest.raises(SavedModelError, match=message):
         load(folder)
-    assert isinstance(caught.value, SavedModelError) or case == "an unknown family"
 
 
 def test_a_write_that_fails_leaves_the_old_model(folder, monkeypatch):

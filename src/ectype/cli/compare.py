@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from tyro.conf import arg
 
-from ..compare import compare as run_comparison
+from ..comparison import compare as run_comparison
 from ..report import render_table, write_report
 from . import INTERRUPTED
 from .flags import Source, optional, parse

@@ -174,7 +174,7 @@ class DDPM(GenerativeModel):
     """
 
     capabilities = frozenset({"sample", "condition", "score"})
-    preset = PRESET(lr=2e-3, batch_size=128, ema=0.08)
+    preset = PRESET(lr=2e-3, batch_size=64, ema=0.08)
     sampling_presets = {"ddim50": {"sampler": "ddim", "steps": 50}}
 
     def __init__(self, *, schedule: ScheduleName = "cosine", conditional: bool = False, net: Net = Net(), train: Train = Train(),

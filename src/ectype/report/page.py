@@ -157,7 +157,7 @@ def _repeat(results: Mapping[str, Any]) -> dict[str, str]:
     if all(len(models[n]["steps"]) == n_seeds for n in names):
         options = "".join(f", {k}={settings[k]!r}" for k in ("label", "kinds", "drop", "size") if settings[k])
         budget = "".join(f"    {n!r}: {models[n]['steps']},\n" for n in names)
-        python = f"from ectype.compare import compare\n\ncompare({settings['source']!r}{options}, seeds={n_seeds}, seed={seed}, " \
+        python = f"from ectype import compare\n\ncompare({settings['source']!r}{options}, seeds={n_seeds}, seed={seed}, " \
                  f"models={names}, budget={{\n{budget}}})"
     return {"command": command, "python": python}
 

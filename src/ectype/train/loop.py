@@ -80,7 +80,7 @@ def train(objective: Objective, x: Tensor, c: Tensor | None, settings: Train, se
     Raises :class:`DivergedError` when the numbers do not stay finite at 1/64 of the learning rate.
     """
     loop = Loop(objective, x, c, settings, seed, report or (lambda event: None))
-    with rng.preserved(), threads_for(objective):
+    with rng.preserved(), threads_for(objective, settings.threads):
         rng.reseed(seed, "prepare")
         objective.prepare(loop.x, loop.c)
         if folder is not None:

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from ectype import registry
-from ectype.compare import (
+from ectype.comparison import (
     CLOSED,
     COPYING,
     EVALUATIONS,
@@ -50,7 +50,8 @@ class Normal:
         stored = self.schema_.encode(X)
         flat = stored.reshape(len(stored), -1).astype(np.float64)
         self.shape, self.mean, self.cov = stored.shape[1:], flat.mean(0), np.cov(flat.T) + 1e-6 * np.eye(flat.shape[1])
-        self.n_steps_, self.n_parameters_ = 7, flat.shape[1] * (flat.shape[1] + 3) // 2
+        self.n_steps_ = self.budget_steps_ = 7
+        self.n_parameters_ = flat.shape[1] * (flat.shape[1] + 3) // 2
         self.history_ = [{"step": 7, "elapsed_s": 0.0, "held_out": 1.0}]
         if progress is not None:
             progress({"step": 7, "fraction": 1.0, "elapsed_s": 0.0, "held_out": 1.0})
@@ -261,8 +262,8 @@ def test_a_family_that_cannot_be_sampled_keeps_its_fit_and_gets_no_marks(tmp_pat
 
 
 def test_a_sampler_slower_than_training_is_drawn_for_the_first_seed_only(tmp_path, monkeypatch, quick):
-    monkeypatch.setattr("ectype.compare.LONG_S", 0.0)
-    monkeypatch.setattr("ectype.compare._timed_sample", lambda model, n, seed, options: (model.sample(n, random_state=seed), 0.1))
+    monkeypatch.setattr("ectype.comparison.LONG_S", 0.0)
+    monkeypatch.setattr("ectype.comparison._timed_sample", lambda model, n, seed, options: (model.sample(n, random_state=seed), 0.1))
     slow = compare(correlated(60), models=["normal"], seeds=2, out=tmp_path).results["models"]["normal"]
     assert slow["seeds"] == [0, 1] and slow["steps"] == [7, 7] and slow["metrics"]["fit_s"]["n"] == 2
     assert slow["metrics"]["c2st"]["n"] == 1 and slow["metrics"]["c2st"]["values"][1] is None

@@ -59,7 +59,7 @@ from .metrics import DUMMIES, METRICS, Evaluator, Metric, worst_columns
 from .spec import Train
 
 SCHEMA_VERSION = 1
-BUDGET = "10s"
+BUDGET = "8s"
 MIN_ROWS = 4                # of the test part: with fewer, nothing can be measured
 FEW_ROWS = 200              # with fewer, chance plays a part that must be said
 MAX_ROWS = 2000
@@ -253,7 +253,7 @@ def _run_family(book: _Book, name: str, train: Train, seed: int, tell: Callable[
         book.curve(name, seed, model.history_)
         for row_name, row in book.samplers(name).items():
             row.enter(seed, fit_s=fit_s, parameters=model.n_parameters_)
-            row.steps[seed] = int(model.n_steps_)
+            row.steps[seed] = int(model.budget_steps_)
             if not row.affords(max(LONG_S, fit_s * len(book.seeds))):
                 continue
             tell({"stage": "sample"})
