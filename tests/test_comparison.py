@@ -14,21 +14,21 @@ import pandas as pd
 import pytest
 
 from ectype import registry
-from ectype.comparison import (
+from ectype.comparison import compare
+from ectype.comparison.marks import (
     CLOSED,
     COPYING,
     EVALUATIONS,
     REACHED,
     RULES,
     SLOWER,
-    PeakMemory,
     award_marks,
     choose,
-    compare,
     coverage_scores,
     gap_closed,
     quality_scores,
 )
+from ectype.comparison.memory import PeakMemory
 from ectype.data.schema import Schema
 from ectype.data.sources import load
 from ectype.errors import DataError, DataFileError, EctypeError, InvalidParameterError, UnknownNameError
@@ -262,8 +262,8 @@ def test_a_family_that_cannot_be_sampled_keeps_its_fit_and_gets_no_marks(tmp_pat
 
 
 def test_a_sampler_slower_than_training_is_drawn_for_the_first_seed_only(tmp_path, monkeypatch, quick):
-    monkeypatch.setattr("ectype.comparison.LONG_S", 0.0)
-    monkeypatch.setattr("ectype.comparison._timed_sample", lambda model, n, seed, options: (model.sample(n, random_state=seed), 0.1))
+    monkeypatch.setattr("ectype.comparison.run.LONG_S", 0.0)
+    monkeypatch.setattr("ectype.comparison.run._timed_sample", lambda model, n, seed, options: (model.sample(n, random_state=seed), 0.1))
     slow = compare(correlated(60), models=["normal"], seeds=2, out=tmp_path).results["models"]["normal"]
     assert slow["seeds"] == [0, 1] and slow["steps"] == [7, 7] and slow["metrics"]["fit_s"]["n"] == 2
     assert slow["metrics"]["c2st"]["n"] == 1 and slow["metrics"]["c2st"]["values"][1] is None

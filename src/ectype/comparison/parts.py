@@ -1,0 +1,63 @@
+"""The rows of a comparison: training, holdout and test, raw for the families and stored for the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..data.schema import Schema
+from ..data.sources import Dataset
+from ..data.split import split
+from ..errors import DataError
+from ..metrics import Evaluator
+from .marks import FEW_ROWS
+
+MIN_ROWS = 4                # of the test part: with fewer, nothing can be measured
+MAX_ROWS = 2000
+MAX_VALUES = 1_000_000      # pixels in the test part: large images are measured on fewer rows, but on at least FEW_ROWS
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The split data: raw rows for the families, stored arrays for the metrics."""
+
+    schema: Schema
+    kinds: dict[str, str]
+    X_train: Any
+    X_test: Any
+    train: np.ndarray
+    test: np.ndarray
+    evaluator: Evaluator
+    sizes: dict[str, int]
+
+    @classmethod
+    def of(cls, dataset: Dataset, seed: int, kinds: Mapping[str, str] | None) -> Parts:
+        values = int(np.prod(dataset.X.shape[1:])) if dataset.is_image else 1
+        index = split(dataset, seed=seed, cap=min(MAX_ROWS, max(FEW_ROWS, MAX_VALUES // values)))
+        X_train = _take(dataset.X, index.train)
+        schema = Schema.fit(X_train, kinds=kinds)
+        # a category that the training part has never seen can be neither encoded nor generated: such rows are left out
+        holdout, test = (part[schema.accepts(_take(dataset.X, part))] for part in (index.holdout, index.test))
+        n = min(len(holdout), len(test))
+        if n < MIN_ROWS:
+            raise DataError("too few rows to compare models on", expected=f"at least {5 * MIN_ROWS}, a fifth of them to test on",
+                            got=f"{dataset.n_rows}, {n} of them to test on", hint="gather more rows")
+        X_holdout, X_test = _take(dataset.X, holdout[:n]), _take(dataset.X, test[:n])
+        train, stored_holdout, stored_test = (schema.encode(X) for X in (X_train, X_holdout, X_test))
+        labels = pd.factorize(_take(dataset.y, index.train))[0] if schema.is_image and dataset.y is not None else None
+        return cls(schema, dict(kinds or {}), X_train, X_test, train, stored_test,
+                   Evaluator(schema, train, stored_holdout, stored_test, labels=labels, seed=seed),
+                   {"train": len(index.train), "holdout": len(index.holdout), "test": len(index.test), "evaluated": n})
+
+    def floor(self, truth: Any) -> dict[str, float]:
+        """What unseen real rows score; for the likelihood, where the density is known, what it says itself of the test rows."""
+        known = {} if truth is None else {"log_likelihood": float(np.mean(truth.log_prob(self.X_test)))}
+        return {**self.evaluator.floor(), **known}
+
+
+def _take(X: Any, index: np.ndarray) -> Any:
+    return X.iloc[index].reset_index(drop=True) if isinstance(X, (pd.DataFrame, pd.Series)) else X[index]
