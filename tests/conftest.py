@@ -1,4 +1,4 @@
-"""What all tests share: one thread, so that arithmetic is the same everywhere, and a generator of torch that no test inherits from another."""
+"""What all tests share: one thread, so that arithmetic is the same everywhere, and a generator that no test inherits from another."""
 
 import pytest
 import torch

@@ -9,7 +9,20 @@ import pytest
 from sklearn.base import clone
 
 from ectype.errors import InvalidParameterError, UnknownNameError
-from ectype.spec import PRESET, Budget, Interval, Net, PositiveInt, Share, Train, annotations, conforms, describe, invalid_examples, validate
+from ectype.spec import (
+    PRESET,
+    Budget,
+    Interval,
+    Net,
+    PositiveInt,
+    Share,
+    Train,
+    annotations,
+    conforms,
+    describe,
+    invalid_examples,
+    validate,
+)
 
 
 @pytest.mark.parametrize(("text", "budget"), [

@@ -40,7 +40,7 @@ MAX_CLASSES = 100           # whole numbers in y up to this many different ones 
 BATCH = 1024
 
 
-class _can:                                                                     # noqa: N801 (a decorator)
+class _can:
     """A method of the families that have all the ``needed`` capabilities, or one of those joined by ``|``.
 
     For the others the attribute does not exist: :class:`CapabilityError` is an ``AttributeError`` that says who has it.
@@ -323,7 +323,8 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             "model": {e.target: e.name for e in registry.FAMILIES.values()}.get(f"{type(self).__module__}:{type(self).__name__}"),
             "class": f"{type(self).__module__}:{type(self).__name__}", "params": _to_json(self.get_params(deep=False)),
             "schema": self.schema_.to_dict(), "condition": self.condition_.to_dict() if self.condition_ else None,
-            "train": asdict(self.train_), "seed": self.seed_, "steps": self.n_steps_, "budget_steps": self.budget_steps_, "fit_s": round(self.fit_s_, 3),
+            "train": asdict(self.train_), "seed": self.seed_, "steps": self.n_steps_, "budget_steps": self.budget_steps_,
+            "fit_s": round(self.fit_s_, 3),
             "parameters": self.n_parameters_, "interrupted": self.interrupted_, "history": self.history_, "events": self.events_,
             "n_features_in": self.n_features_in_, "feature_names_in": list(getattr(self, "feature_names_in_", [])) or None,
             "weights_sha256": digest,
@@ -352,8 +353,9 @@ def load(path: str | os.PathLike) -> GenerativeModel:
     for name in ("model.json", "model.safetensors"):
         if not (folder / name).is_file():
             what = "is not a folder" if not folder.is_dir() else f"has no {name}"
+            unfinished = (folder / "checkpoint").exists()
             raise SavedModelError(f"{folder} {what}", expected="a folder written by save() or `ectype fit`",
-                                  hint="an unfinished run goes on when its command is repeated" if (folder / "checkpoint").exists() else None)
+                                  hint="an unfinished run goes on when its command is repeated" if unfinished else None)
     try:
         d = json.loads((folder / "model.json").read_text())
         newer = d["format"] > FORMAT
@@ -382,7 +384,8 @@ def load(path: str | os.PathLike) -> GenerativeModel:
             model.objective_ = model.build(model.schema_, model.condition_)
         model.objective_.load_state_dict(load_file(folder / "model.safetensors"))
     except (KeyError, TypeError, RuntimeError, SafetensorError, InvalidParameterError, UnknownNameError) as error:
-        raise SavedModelError(f"{folder} is damaged ({type(error).__name__}: {error})", hint="restore it from a copy, or fit again") from error
+        what = f"{folder} is damaged ({type(error).__name__}: {error})"
+        raise SavedModelError(what, hint="restore it from a copy, or fit again") from error
     model.objective_.to(memory_format=torch.channels_last).eval()
     return model
 
@@ -395,7 +398,7 @@ def _label_frame(y: Any) -> pd.DataFrame:
 def _batches(n: int, multiple: int = 32) -> list[torch.Tensor]:
     """Indices of n rows in batches; the last row is repeated up to a round number.
 
-    The kernels for a handful of rows add in another order than those for many: filled up, a row has the same result alone and among others.
+    The kernels for a handful of rows add in another order than those for many: filled up, a row has one result, alone or among others.
     """
     return [torch.arange(s, min(s + BATCH, -(-n // multiple) * multiple)).clamp(max=n - 1) for s in range(0, n, BATCH)]
 

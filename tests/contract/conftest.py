@@ -22,8 +22,9 @@ def make_table(n=120, seed=0):
     """A row of every kind, with blanks."""
     r = np.random.default_rng(seed)
     X = pd.DataFrame({
-        "amount": np.where(r.random(n) < 0.4, 0.0, np.exp(r.normal(size=n))), "height": r.normal(170, 10, n), "weight": r.normal(70, 9, n).round(1),
-        "children": r.poisson(1.2, n), "age": r.integers(18, 90, n).astype(float), "city": r.choice(["Rome", "Oslo", "Bonn"], n, p=[0.6, 0.3, 0.1]),
+        "amount": np.where(r.random(n) < 0.4, 0.0, np.exp(r.normal(size=n))), "height": r.normal(170, 10, n),
+        "weight": r.normal(70, 9, n).round(1), "children": r.poisson(1.2, n), "age": r.integers(18, 90, n).astype(float),
+        "city": r.choice(["Rome", "Oslo", "Bonn"], n, p=[0.6, 0.3, 0.1]),
         "member": r.random(n) < 0.3, "since": pd.to_datetime("2024-01-01") + pd.to_timedelta(r.integers(0, 300, n), unit="D"),
         "size": pd.Categorical(r.choice(["S", "M", "L"], n), categories=["S", "M", "L"], ordered=True),
     })

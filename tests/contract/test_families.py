@@ -69,7 +69,8 @@ def test_the_first_rows_of_many_are_those_of_few(name, kind):
         assert_same(draw(model, n, random_state=2), many[:n])
 
 
-@pytest.mark.parametrize("bad", [{"n": 0}, {"n": -1}, {"n": 2.5}, {"n": "3"}, {"n": 3, "batch_size": 0}, {"n": 3, "random_state": "seed"}], ids=str)
+@pytest.mark.parametrize("bad", [{"n": 0}, {"n": -1}, {"n": 2.5}, {"n": "3"}, {"n": 3, "batch_size": 0}, {"n": 3, "random_state": "seed"}],
+                         ids=str)
 def test_bad_requests_are_said(name, bad):
     with pytest.raises(InvalidParameterError, match="out of its domain"):
         draw(fitted(name), **bad)
@@ -134,7 +135,8 @@ def test_likelihoods(name, kind):
 
 def test_units_of_the_likelihood(name):
     """In other units a density has another value: metres in place of centimetres add log 100 for each row."""
-    X = pd.DataFrame({"height": np.random.default_rng(0).normal(170, 10, 100), "skew": np.exp(np.random.default_rng(1).normal(size=100) * 1.5)})
+    r = np.random.default_rng(0)
+    X = pd.DataFrame({"height": r.normal(170, 10, 100), "skew": np.exp(1.5 * r.normal(size=100))})
     if not hasattr(new(name), "log_likelihood"):
         return
     in_cm, in_m = new(name).fit(X), new(name).fit(X / [100, 1])
@@ -222,8 +224,9 @@ def test_every_parameter_changes_the_samples(family, param):
     assert not drawn.equals(draw(fitted(family), 30, random_state=0))
 
 
-@pytest.mark.parametrize(("setting", "value", "kind"), [("kind", "mlp", "grey"), ("dropout", 0.5, "grey"), ("dropout", 0.5, "table"),
-                                                        ("activation", "tanh", "grey"), ("activation", "tanh", "table"), ("width", (4, 8), "grey")])
+@pytest.mark.parametrize(("setting", "value", "kind"), [
+    ("kind", "mlp", "grey"), ("dropout", 0.5, "grey"), ("dropout", 0.5, "table"), ("activation", "tanh", "grey"),
+    ("activation", "tanh", "table"), ("width", (4, 8), "grey")])
 def test_every_setting_of_the_network_changes_the_model(name, setting, value, kind, request):
     if (name, setting) == ("flow", "kind"):
         pytest.skip("a flow's networks are always multilayer perceptrons, and it says so")
@@ -233,11 +236,11 @@ def test_every_setting_of_the_network_changes_the_model(name, setting, value, ki
     assert not same_weights(model, fitted(name, kind))
 
 
-@pytest.mark.parametrize("family", [pytest.param(n, marks=pytest.mark.xfail(strict=True, reason="Flow ignores Net.kind") if n == "flow" else ())
-                                    for n in NAMES])
-def test_convolutions_cannot_be_asked_of_a_table(family):
+def test_convolutions_cannot_be_asked_of_a_table(name, request):
+    if name == "flow":
+        request.applymarker(pytest.mark.xfail(strict=True, reason="Flow ignores Net.kind"))
     with pytest.raises(InvalidParameterError, match="convolutional"):
-        new(family, net=Net(kind="conv")).fit(DATA["table"])
+        new(name, net=Net(kind="conv")).fit(DATA["table"])
 
 
 @pytest.mark.parametrize("family", NAMES)
@@ -314,7 +317,7 @@ def test_a_condition_is_needed_and_used(name, kind):
 
 def test_conditions_that_do_not_fit_are_said(name):
     model = fitted(name, conditional=True)
-    with pytest.raises(InvalidParameterError, match="is conditional: expected a condition, one of .*ant.*, got None"):
+    with pytest.raises(InvalidParameterError, match=r"is conditional: expected a condition, one of .*ant.*, got None"):
         draw(model, 3)
     with pytest.raises(SchemaMismatchError, match=r"categories that the training data did not have.* got 'dog'"):
         draw(model, 3, condition="dog")
@@ -363,12 +366,15 @@ AWKWARD = {
     "one column": pd.DataFrame({"x": R.normal(size=30)}), "two rows": pd.DataFrame({"x": [1.0, 2.5], "c": ["a", "b"]}),
     "a constant": pd.DataFrame({"x": np.full(30, 3.5), "y": R.normal(size=30)}), "one flag": pd.DataFrame({"b": R.random(30) < 0.5}),
     "one category": pd.DataFrame({"c": R.choice(list("abcd"), 30)}), "an empty column": pd.DataFrame({"x": R.normal(size=30), "e": np.nan}),
-    "300 categories": pd.DataFrame({"c": [f"c{i % 300}" for i in range(700)]}), "nearly all blank": pd.DataFrame({"x": [1.0, 2.0] + [np.nan] * 28}),
-    "60 columns": pd.DataFrame(R.normal(size=(50, 60))), "an array": R.normal(size=(30, 3)), "a list": R.normal(size=(30, 3)).tolist(),
-    "fortran order": np.asfortranarray(R.normal(size=(30, 3))), "huge and tiny": pd.DataFrame({"x": 1e30 * R.normal(size=30), "y": 1e-30 * R.normal(size=30)}),
-    "duplicates": pd.DataFrame({"x": [1.0, 2.0] * 30, "c": ["a", "b"] * 30}), "an odd index": DATA["table"].set_index(np.arange(120)[::-1] * 7),
-    "binary pictures": R.integers(0, 2, (20, 5, 7)), "black pictures": np.zeros((20, 5, 7), np.uint8), "tiny pictures": R.random((20, 1, 2)),
-    "two pictures": R.integers(0, 256, (2, 9, 4, 3)).astype(np.uint8),
+    "300 categories": pd.DataFrame({"c": [f"c{i % 300}" for i in range(700)]}),
+    "nearly all blank": pd.DataFrame({"x": [1.0, 2.0] + [np.nan] * 28}), "60 columns": pd.DataFrame(R.normal(size=(50, 60))),
+    "an array": R.normal(size=(30, 3)), "a list": R.normal(size=(30, 3)).tolist(),
+    "fortran order": np.asfortranarray(R.normal(size=(30, 3))),
+    "huge and tiny": pd.DataFrame({"x": 1e30 * R.normal(size=30), "y": 1e-30 * R.normal(size=30)}),
+    "duplicates": pd.DataFrame({"x": [1.0, 2.0] * 30, "c": ["a", "b"] * 30}),
+    "an odd index": DATA["table"].set_index(np.arange(120)[::-1] * 7),
+    "binary pictures": R.integers(0, 2, (20, 5, 7)), "black pictures": np.zeros((20, 5, 7), np.uint8),
+    "tiny pictures": R.random((20, 1, 2)), "two pictures": R.integers(0, 256, (2, 9, 4, 3)).astype(np.uint8),
 }
 
 
@@ -386,7 +392,8 @@ def test_awkward_data(name, case):
 
 @pytest.mark.parametrize(("X", "message"), [
     (pd.DataFrame({"x": [1.0]}), "too few rows"), (pd.DataFrame({"x": [1.0, np.inf]}), "column 'x' has infinite values"),
-    (pd.DataFrame({"x": [1.5] * 9, "c": "a", "n": 3}), "nothing to learn.* got 3 such columns"), (np.zeros((0, 3)), "too few rows"), (np.zeros(5), "Expected 2D array"), (np.zeros((3, 2, 2)) - 1, "pixels below zero")],
+    (pd.DataFrame({"x": [1.5] * 9, "c": "a", "n": 3}), "nothing to learn.* got 3 such columns"), (np.zeros((0, 3)), "too few rows"),
+    (np.zeros(5), "Expected 2D array"), (np.zeros((3, 2, 2)) - 1, "pixels below zero")],
     ids=["one row", "infinity", "constants", "no rows", "one dimension", "negative pixels"])
 def test_unusable_data_is_said(name, X, message):
     with pytest.raises(DataError, match=message):
@@ -395,11 +402,12 @@ def test_unusable_data_is_said(name, X, message):
 
 def test_other_data_than_at_fit_are_said(name):
     model, X = fitted(name), DATA["table"]
-    for bad, message in ((X.drop(columns="age"), "age"), (X.rename(columns={"age": "years"}), "years"), (X.assign(city="Ulm"), "'city' has categories"),
-                         (X.assign(children=np.nan), "'children' has blanks"), (DATA["grey"], "features|images")):
+    for bad, message in ((X.drop(columns="age"), "age"), (X.rename(columns={"age": "years"}), "years"),
+                         (X.assign(city="Ulm"), "'city' has categories"), (X.assign(children=np.nan), "'children' has blanks"),
+                         (DATA["grey"], "images were given")):
         with pytest.raises(SchemaMismatchError, match=message):
             model.score_samples(bad)
-    with pytest.raises(SchemaMismatchError, match="a table was given|features"):
+    with pytest.raises(SchemaMismatchError, match="a table was given"):
         fitted(name, "grey").score_samples(np.zeros((4, 8)))
     with pytest.raises(DataError, match="0 sample"):
         model.score_samples(X[:0])

@@ -27,7 +27,8 @@ def test_a_loaded_model_is_the_same(name, kind, conditional, tmp_path):
     if hasattr(model, "transform"):
         np.testing.assert_array_equal(twin.transform(X, condition=y), model.transform(X, condition=y))
         assert list(twin.get_feature_names_out()) == list(model.get_feature_names_out())
-    for attribute in ("n_steps_", "seed_", "train_", "condition_", "n_parameters_", "interrupted_", "history_", "events_", "n_features_in_"):
+    for attribute in ("n_steps_", "seed_", "train_", "condition_", "n_parameters_", "interrupted_", "history_", "events_",
+                      "n_features_in_"):
         assert getattr(twin, attribute) == getattr(model, attribute), attribute
     assert getattr(twin, "feature_names_in_", None) is None or list(twin.feature_names_in_) == list(model.feature_names_in_)
 
@@ -83,7 +84,7 @@ DAMAGE = {
     "another file": (lambda f: (f / "model.json").write_text("[1, 2]"), "model.json is damaged"),
     "not text": (lambda f: (f / "model.json").write_bytes(b"\xff\xfe\x00"), "model.json is damaged"),
     "half of the weights": (lambda f: truncate(f / "model.safetensors"), "truncated or was changed"),
-    "a newer format": (lambda f: edit(f, format=FORMAT + 1), f"newer version: expected format {FORMAT} or older, got {FORMAT + 1}.*\n.*pip install -U"),
+    "a newer format": (lambda f: edit(f, format=FORMAT + 1), f"newer version: expected format {FORMAT} or older.*\n.*pip install -U"),
     "no schema": (lambda f: edit(f, schema=...), "is damaged.*schema"),
     "an unknown setting": (lambda f: edit(f, params={"no_such": 1}), "is damaged"),
     "a setting out of its domain": (lambda f: edit(f, train={"lr": -1}), "is damaged"),

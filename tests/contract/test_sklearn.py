@@ -38,7 +38,8 @@ def test_in_a_pipeline_labels_do_not_leak(name):
 
 
 def test_in_a_search(name):
-    search = GridSearchCV(new(name, train=FAST), {"train__lr": [1e-3, 1e-2], "net__width": [(4, 4), (8,)]}, cv=2, error_score="raise").fit(X)
+    grid = {"train__lr": [1e-3, 1e-2], "net__width": [(4, 4), (8,)]}
+    search = GridSearchCV(new(name, train=FAST), grid, cv=2, error_score="raise").fit(X)
     assert len(search.cv_results_["params"]) == 4 and np.isfinite(search.cv_results_["mean_test_score"]).all()
     assert len(set(search.cv_results_["mean_test_score"])) == 4
     assert search.best_estimator_.train.lr == search.best_params_["train__lr"] and search.best_estimator_.train.budget == "5steps"

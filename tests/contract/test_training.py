@@ -86,7 +86,7 @@ def test_seconds_are_recorded_as_steps_that_repeat_the_run(name, monkeypatch):
     monkeypatch.setattr(loop, "time", types.SimpleNamespace(perf_counter=lambda: next(clock) / 10))
     timed = new(name, train=TINY(budget="5s")).fit(DATA["table"])
     assert 20 < timed.n_steps_ < 100
-    repeated = new(name, train=TINY(budget=f"{timed.n_steps_}steps")).fit(DATA["table"])
+    repeated = new(name, train=TINY(budget=f"{timed.budget_steps_}steps")).fit(DATA["table"])
     assert same_weights(timed, repeated) and without_times(timed.history_) == without_times(repeated.history_)
 
 
@@ -116,7 +116,7 @@ def test_a_nan_is_rewound_at_half_the_rate(name, monkeypatch):
 
 def test_nothing_but_nan_is_an_error(name, monkeypatch):
     spoil(monkeypatch, name, lambda call: True)
-    with pytest.raises(DivergedError, match="does not stay finite.*\nhint: look for extreme values"):
+    with pytest.raises(DivergedError, match=r"does not stay finite.*\nhint: look for extreme values"):
         new(name).fit(DATA["table"])
 
 

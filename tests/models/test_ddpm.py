@@ -1,5 +1,7 @@
 """DDPM: its formulas against Bayes' rule, its samplers with an exact denoiser, and data of known truth."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -28,7 +30,8 @@ class ExactGaussian(nn.Module):
 
     def forward(self, x_t, t, c=None):
         alpha, sigma = (v.double()[..., None] for v in self.schedule(t))
-        gain = alpha[..., None] * C.double() @ torch.linalg.inv(alpha[..., None] ** 2 * C.double() + sigma[..., None] ** 2 * torch.eye(2).double())
+        a, s, cov = alpha[..., None], sigma[..., None], C.double()
+        gain = a * cov @ torch.linalg.inv(a**2 * cov + s**2 * torch.eye(2).double())
         x_hat = M + torch.einsum("...ij,...j->...i", gain, x_t.double() - alpha * M)
         return ((alpha * x_t.double() - x_hat) / sigma).float()
 
@@ -74,7 +77,7 @@ def chain(objective, steps):
     """Mean and covariance of an ancestral chain, step by step: each is x_s = A x_t + b + r ε."""
     times, (mean, cov) = torch.linspace(1, 0, steps + 1), (torch.zeros(2), torch.eye(2))
     points = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-    for t, s in zip(times[:-1], times[1:], strict=True):
+    for t, s in itertools.pairwise(times):
         x_hat = objective.denoise(points, t[None], None)
         at = objective._at(t), objective._at(s)
         out = x_hat if s == 0 else ancestral_step(points, x_hat, *at, torch.zeros(3, 2))
@@ -168,7 +171,7 @@ def test_times_are_spread_evenly_over_a_batch():
         objective.loss(x, None, "model")
     gaps = torch.stack([t.diff() for t in seen])
     torch.testing.assert_close(gaps, torch.full_like(gaps, 1 / len(x)), atol=1e-4, rtol=0)
-    assert 0 <= min(t[0] for t in seen) and max(t[-1] for t in seen) < 1 and torch.stack(seen)[:, 0].std() > 0
+    assert min(t[0] for t in seen) >= 0 and max(t[-1] for t in seen) < 1 and torch.stack(seen)[:, 0].std() > 0
 
 
 def test_features_are_scaled_and_rare_categories_are_not_blown_up():

@@ -37,7 +37,7 @@ def test_the_value_at_the_best_critic_is_the_js_divergence():
     assert best == pytest.approx(2 * js_divergence(P, Q) - np.log(4), abs=3e-3)
 
 
-@pytest.mark.parametrize("change", [lambda l: l + 0.3, lambda l: 1.5 * l, lambda l: 0.5 * l, lambda l: l.clamp(-1, 1), lambda l: 0 * l])
+@pytest.mark.parametrize("change", [lambda v: v + 0.3, lambda v: 1.5 * v, lambda v: 0.5 * v, lambda v: v.clamp(-1, 1), lambda v: 0 * v])
 def test_any_other_critic_has_a_lower_value(change):
     x, y = draws(100_000)
     logits = [torch.from_numpy(P.logpdf(v) - Q.logpdf(v)) for v in (x, y)]
@@ -185,5 +185,5 @@ def test_all_modes_of_a_ring_are_found(ring):
 
 @pytest.mark.parametrize("game", ["non-saturating", "minimax"])
 def test_a_correlated_gaussian_is_learnt(game, gaussian):
-    model = ectype.GAN(game=game, train=ectype.Train(budget="800steps", device="cpu"), net=Net(width=(32, 32)), random_state=0).fit(gaussian)
-    assert_gaussian(model.sample(4000, random_state=0))
+    model = ectype.GAN(game=game, train=ectype.Train(budget="800steps"), net=Net(width=(32, 32)), random_state=0)
+    assert_gaussian(model.fit(gaussian).sample(4000, random_state=0))

@@ -111,8 +111,9 @@ def test_what_kind_is_built():
     assert isinstance(build.encoder(picture, 2, Net()), ConvEncoder) and isinstance(build.encoder(row, 2, Net()), MLP)
     assert isinstance(build.decoder(2, picture, Net()), ConvDecoder) and isinstance(build.decoder(2, row, Net()), MLP)
     assert isinstance(build.denoiser(picture, Net()), UNet) and isinstance(build.denoiser(row, Net()), ResidualMLP)
-    for module in (build.encoder(picture, 2, mlp), build.critic(picture, mlp), build.decoder(2, picture, mlp), build.denoiser(picture, mlp)):
-        assert isinstance(module, (MLP, ResidualMLP))
+    for module in (build.encoder(picture, 2, mlp), build.critic(picture, mlp), build.decoder(2, picture, mlp)):
+        assert isinstance(module, MLP)
+    assert isinstance(build.denoiser(picture, mlp), ResidualMLP)
     with pytest.raises(InvalidParameterError, match="a convolutional network cannot read a table"):
         build.encoder(row, 2, Net(kind="conv"))
 
@@ -144,8 +145,10 @@ def test_time_embedding_tells_times_apart():
     assert e.shape == (200, 16) and torch.pdist(e).min() > 0
 
 
-@pytest.mark.parametrize("channels", [4, 8, pytest.param(6, marks=pytest.mark.xfail(strict=True, reason="heads do not divide the channels"))])
-def test_attention_for_any_number_of_channels(channels):
+@pytest.mark.parametrize("channels", [4, 8, 6])
+def test_attention_for_any_number_of_channels(channels, request):
+    if channels % 4:
+        request.applymarker(pytest.mark.xfail(strict=True, reason="four heads do not divide the channels"))
     attention = Attention(channels)
     nn.init.normal_(attention.out.weight)
     x = torch.randn(2, channels, 3, 5)

@@ -11,10 +11,12 @@ from ectype.data.schema import Schema
 def mixed_table(n=400, seed=0):
     r = np.random.default_rng(seed)
     X = pd.DataFrame({
-        "number": r.normal(3, 2, n), "number blanks": r.normal(size=n), "grid": r.normal(0, 1, n).round(1), "grid blanks": r.normal(9, 2, n).round(),
+        "number": r.normal(3, 2, n), "number blanks": r.normal(size=n),
+        "grid": r.normal(0, 1, n).round(1), "grid blanks": r.normal(9, 2, n).round(),
         "count": r.poisson(2, n).astype(float), "count blanks": r.integers(1, 6, n).astype(float),
         "spike": np.where(r.random(n) < 0.4, 0.0, r.exponential(1, n)), "spike blanks": np.clip(r.normal(size=n), -0.5, 1.0),
-        "flag": r.random(n) < 0.3, "flag blanks": np.where(r.random(n) < 0.2, None, r.random(n) < 0.6), "one or blank": np.where(r.random(n) < 0.2, None, "x"),
+        "flag": r.random(n) < 0.3, "flag blanks": np.where(r.random(n) < 0.2, None, r.random(n) < 0.6),
+        "one or blank": np.where(r.random(n) < 0.2, None, "x"),
         "colour": r.choice(["red", "green", "blue", "violet"], n, p=[0.5, 0.3, 0.15, 0.05]), "constant": 3.5, "only": "a",
         "when": pd.to_datetime("2024-01-01") + pd.to_timedelta(r.integers(0, 300, n), unit="D"),
     })

@@ -50,7 +50,7 @@ def test_images_come_back(levels):
     X = np.random.default_rng(0).integers(0, levels, (50, 4, 3)).astype(np.uint8)
     X[:2] = np.array([0, levels - 1])[:, None, None]
     X[:, 0, 0] = 1                                                      # a constant pixel
-    schema, view, x = fitted(X)
+    _, view, x = fitted(X)
     y, _ = view(x, Noise(50))
     assert y.shape == (50, 12) and torch.equal(view.inverse(y), x)
     counts = np.stack([np.bincount(x[:, 0].flatten(1)[:, j], minlength=levels) for j in range(12)]) + 1 / levels

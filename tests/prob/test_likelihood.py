@@ -7,8 +7,16 @@ import torch
 from scipy import stats
 
 from ectype.data.schema import Schema
-from ectype.prob.likelihood import (FAR, MIN_SCALE, gaussian_log_prob, likelihood, log_scale, logistic_cell_log_prob, logistic_log_prob,
-                                    sample_logistic)
+from ectype.prob.likelihood import (
+    FAR,
+    MIN_SCALE,
+    gaussian_log_prob,
+    likelihood,
+    log_scale,
+    logistic_cell_log_prob,
+    logistic_log_prob,
+    sample_logistic,
+)
 from ectype.rng import Rows, Shared
 
 RNG = np.random.default_rng(0)
@@ -26,12 +34,14 @@ def blanks(values):
 
 COLUMNS = {
     "number": RNG.normal(3, 2, 200), "number blanks": blanks(RNG.normal(3, 2, 200)), "tenths": RNG.normal(size=300).round(1),
-    "whole blanks": blanks(RNG.normal(0, 3, 200).round()), "counts": RNG.poisson(2, 300), "counts blanks": blanks(RNG.poisson(2, 300).astype(float)),
+    "whole blanks": blanks(RNG.normal(0, 3, 200).round()),
+    "counts": RNG.poisson(2, 300), "counts blanks": blanks(RNG.poisson(2, 300).astype(float)),
     "thirds": RNG.integers(0, 4, 200) / 3, "constant": np.full(20, 7.25),
     "zeros and amounts": np.where(RNG.random(500) < 0.4, 0, RNG.exponential(size=500)), "clipped": np.clip(RNG.normal(size=500), -0.5, 1.0),
     "clipped blanks": blanks(np.clip(RNG.normal(size=500), -0.5, 1.0)),
     "heavy counts": np.where(RNG.random(2000) < 0.4, 0, np.floor(np.exp(4 + 1.5 * RNG.normal(size=2000)))),
-    "flag": RNG.random(50) < 0.5, "words": RNG.choice(list("abcde"), 50), "words blanks": np.where(RNG.random(50) < 0.2, None, RNG.choice(list("ab"), 50)),
+    "flag": RNG.random(50) < 0.5, "words": RNG.choice(list("abcde"), 50),
+    "words blanks": np.where(RNG.random(50) < 0.2, None, RNG.choice(list("ab"), 50)),
     "only": np.full(20, "a"), "days": pd.to_datetime("2024-01-01") + pd.to_timedelta(RNG.integers(0, 400, 100), unit="D"),
 }
 
@@ -104,8 +114,8 @@ def test_slots_are_independent(schema, stored):
             a, b, both = stored.clone(), stored.clone(), stored.clone()
             a[:, i], b[:, j] = stored.roll(1, 0)[:, i], stored.roll(1, 0)[:, j]
             both[:, i], both[:, j] = a[:, i], b[:, j]
-            torch.testing.assert_close(model.log_prob(params, both) - whole, model.log_prob(params, a) + model.log_prob(params, b) - 2 * whole,
-                                       rtol=1e-4, atol=2e-3)
+            log_a, log_b, log_both = (model.log_prob(params, v) for v in (a, b, both))
+            torch.testing.assert_close(log_both - whole, log_a + log_b - 2 * whole, rtol=1e-4, atol=2e-3)
 
 
 def test_every_parameter_matters(schema, stored):
@@ -124,7 +134,8 @@ def test_samples_are_valid_and_the_mean_is_the_centre(schema, table):
     center = model.mean(params)
     filled = ~center[:, model.number].isnan()
     torch.testing.assert_close(center[:, model.number][filled], params[:, : model.n_numbers][filled])
-    assert torch.equal(center[:, model.onehot], torch.stack([params[:, i[m]].argmax(1) for i, m in zip(model.index, model.inside, strict=True)], 1).float())
+    largest = [params[:, i[m]].argmax(1).float() for i, m in zip(model.index, model.inside, strict=True)]
+    assert torch.equal(center[:, model.onehot], torch.stack(largest, 1))
 
 
 def test_discretised_logistic_against_scipy():
@@ -151,7 +162,8 @@ def test_densities_against_scipy():
     np.testing.assert_allclose(gaussian_log_prob(x, mean, log_s), stats.norm(mean, log_s.exp()).logpdf(x), rtol=1e-10)
     np.testing.assert_allclose(logistic_log_prob(x, mean, log_s), stats.logistic(mean, log_s.exp()).logpdf(x), rtol=1e-10)
     u = torch.linspace(0.001, 0.999, 999)
-    np.testing.assert_allclose(sample_logistic(torch.tensor(1.5), torch.tensor(-1.0), u), stats.logistic(1.5, np.exp(-1)).ppf(u.double()), rtol=2e-4)
+    drawn = sample_logistic(torch.tensor(1.5), torch.tensor(-1.0), u)
+    np.testing.assert_allclose(drawn, stats.logistic(1.5, np.exp(-1)).ppf(u.double()), rtol=2e-4)
 
 
 def test_scales_are_bounded_below():

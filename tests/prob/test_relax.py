@@ -28,6 +28,39 @@ def test_features_by_hand():
     assert hot.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 0]]
 
 
+def test_a_spike_has_a_mark():
+    r = np.random.default_rng(0)
+    v = np.where(r.random(500) < 0.4, 0.0, r.exponential(size=500))
+    schema = Schema.fit(v[:, None])
+    view, x = Relaxation(schema), torch.from_numpy(schema.encode(v[:, None]))
+    f, edge = view.embed(x), float(schema.blocks[0].cells()[1][0])
+    assert view.shape == (2,) and torch.equal(f[:, 1] > 0, torch.from_numpy(v == 0))
+    assert (f[torch.from_numpy(v == 0), 0] == edge).all()               # not far out in the middle of its unbounded cell
+    spike = float(schema.blocks[0].forward(0.0))
+    cases = torch.tensor([[edge, 0.7], [1.5, 0.1], [1.5, -0.1], [edge - 0.25, -0.3], [-9.0, 0.2]])
+    torch.testing.assert_close(view.project(cases), torch.tensor([[spike], [spike], [1.5], [edge + 0.25], [spike]]))
+
+
+def test_the_largest_of_several_marks_wins():
+    v = np.clip(np.random.default_rng(0).normal(size=500), -1, 1)
+    schema = Schema.fit(v[:, None])
+    view, (low, high) = Relaxation(schema), map(float, schema.blocks[0].forward(np.array([-1.0, 1.0])))
+    assert view.shape == (3,)
+    torch.testing.assert_close(view.project(torch.tensor([[0.0, 0.5, 0.2], [0.0, 0.2, 0.5], [0.1, -0.5, -0.2], [0.1, -0.5, 0.2]])),
+                               torch.tensor([[low], [high], [0.1], [high]]))
+
+
+def test_levels_are_taken_by_the_nearest():
+    """The cell of a frequent level is wide, and a value a little off a rare neighbour would fall into it."""
+    v = np.repeat([1.0, 2.0, 3.0], [30, 900, 30])
+    schema = Schema.fit(v[:, None])
+    view, centers = Relaxation(schema), torch.from_numpy(schema.blocks[0].level_centers()).float()
+    between = (centers[1:] + centers[:-1]) / 2
+    near = torch.stack([between - 1e-3, between + 1e-3], 1).flatten()
+    torch.testing.assert_close(view.project(near[:, None])[:, 0], centers[[0, 1, 1, 2]])
+    assert schema.decode(view.project(near[:, None]).numpy())[:, 0].tolist() == [1, 2, 2, 3]
+
+
 def test_any_features_project_to_valid_rows(schema):
     view = Relaxation(schema)
     rows = view.project(3 * torch.randn(500, *view.shape, generator=torch.Generator().manual_seed(0)))

@@ -131,10 +131,10 @@ class GAN(GenerativeModel):
     """
 
     capabilities = frozenset({"sample", "condition", "score"})
-    preset = PRESET(lr=5e-4, betas=(0.0, 0.99), batch_size=256, patience=0.0)
+    preset = PRESET(lr=2e-3, betas=(0.0, 0.99), patience=0.0)
 
     def __init__(self, *, noise_dim: PositiveInt | None = None, game: Game = "non-saturating",
-                 penalty: Annotated[float, Interval(0)] = 1.0, conditional: bool = False, net: Net = Net(), train: Train = Train(),  # noqa: B008
+                 penalty: Annotated[float, Interval(0)] = 0.1, conditional: bool = False, net: Net = Net(), train: Train = Train(),  # noqa: B008
                  random_state: Any = None):
         self.noise_dim = noise_dim
         self.game = game

@@ -39,6 +39,7 @@ STABLE = (7, 10)            # share of the steps before the learning rate falls
 MAX_HALVINGS = 6            # of the learning rate, after numbers that were not finite
 CHECKPOINT_EVERY_S = 30.0
 REPORT_EVERY_S = 0.2
+PATIENT_STEPS = 2000        # at least; a curve can be flat for long at the start
 HELD_OUT_ROWS = 2000        # at most; more would cost time and change nothing
 
 Reporter = Callable[[dict[str, Any]], None]
@@ -236,7 +237,7 @@ class Loop:
     def _out_of_patience(self) -> bool:
         state = self.state
         waited = state.step - state.best_step
-        if not self.settings.patience or self.x_held is None or state.step < 200 or waited <= self.settings.patience * state.step:
+        if not self.settings.patience or self.x_held is None or state.step < PATIENT_STEPS or waited <= self.settings.patience * state.step:
             return False
         state.events.append({"step": state.step, "event": "stopped early", "best_step": state.best_step})
         return True

@@ -1,0 +1,80 @@
+"""What every family learns in a few seconds of a mixed table with known dependence, and whether it does as its condition says."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ectype import registry
+from ectype.spec import Net, Train
+
+STEPS = {"gan": 800, "flow": 300}
+OPTIONS = {"ddpm": {"sampler": "ddim"}}
+GROUPS = "abc"
+
+
+def make(n=1500, seed=0):
+    """Three groups that shift a number, a share of zeros, a flag, a count and a colour; and blanks that depend on nothing."""
+    r = np.random.default_rng(seed)
+    g = r.choice(3, n, p=[0.5, 0.3, 0.2])
+    X = pd.DataFrame({
+        "size": np.array([0.0, 4.0, 8.0])[g] + 0.7 * r.normal(size=n),
+        "amount": np.where(r.random(n) < np.array([0.7, 0.3, 0.1])[g], 0.0, np.exp(r.normal(size=n))),
+        "flag": r.random(n) < np.array([0.1, 0.5, 0.9])[g],
+        "colour": np.array(["red", "green", "blue"])[np.where(r.random(n) < 0.8, g, r.integers(0, 3, n))],
+        "count": r.poisson(np.array([1, 3, 6])[g]),
+        "gap": np.where(r.random(n) < 0.3, np.nan, r.normal(5, 2, n)),
+    })
+    return X, np.array(list(GROUPS))[g]
+
+
+@functools.cache
+def sampled(name, conditional):
+    X, y = make()
+    model = registry.load(name)(conditional=conditional, net=Net(width=(64, 64)), random_state=0,
+                                train=Train(budget=f"{STEPS.get(name, 500)}steps")).fit(X, y)
+    options = OPTIONS.get(name, {})
+    if not conditional:
+        return model.sample(2000, random_state=1, **options)
+    return {k: model.sample(600, condition=k, random_state=1, **options) for k in GROUPS}
+
+
+@pytest.fixture(params=registry.names())
+def name(request):
+    return request.param
+
+
+def test_shares(name):
+    """Blanks, zeros, flags and categories occur as often as in the data."""
+    X, S = make()[0], sampled(name, False)
+    for real, drawn in ((X["gap"].isna(), S["gap"].isna()), (X["amount"] == 0, S["amount"] == 0), (X["flag"], S["flag"]),
+                        *((X["colour"] == c, S["colour"] == c) for c in ("red", "green", "blue"))):
+        assert drawn.mean() == pytest.approx(real.mean(), abs=0.08)
+
+
+def test_numbers(name):
+    X, S = make()[0], sampled(name, False)
+    for column in ("size", "count", "gap"):
+        assert S[column].mean() == pytest.approx(X[column].mean(), abs=0.2 * X[column].std())
+        assert S[column].std() == pytest.approx(X[column].std(), rel=0.3)
+    low, middle, high = S["amount"][S["amount"] > 0].quantile([0.1, 0.5, 0.9])
+    assert low < 0.5 and middle == pytest.approx(1, rel=0.45) and high == pytest.approx(3.6, rel=0.45)
+    assert S["count"].dtype == X["count"].dtype and S["count"].nunique() > 5
+
+
+def test_dependence(name):
+    S = sampled(name, False)
+    assert S["size"].corr(S["count"]) > 0.35                            # 0.74 in the data
+    assert S["size"][S["flag"]].mean() - S["size"][~S["flag"]].mean() > 2.0     # 3.9 in the data
+
+
+def test_conditions_are_followed(name):
+    for k, S in enumerate(sampled(name, True).values()):
+        assert S["size"].mean() == pytest.approx([0, 4, 8][k], abs=0.6)
+        assert S["flag"].mean() == pytest.approx([0.1, 0.5, 0.9][k], abs=0.3)
+        assert S["colour"].mode()[0] == ["red", "green", "blue"][k]
+        hit = (S["size"] - [0, 4, 8][k]).abs() < 2
+        assert hit.mean() > 0.9
