@@ -227,18 +227,14 @@ def test_every_parameter_changes_the_samples(family, param):
 @pytest.mark.parametrize(("setting", "value", "kind"), [
     ("kind", "mlp", "grey"), ("dropout", 0.5, "grey"), ("dropout", 0.5, "table"), ("activation", "tanh", "grey"),
     ("activation", "tanh", "table"), ("width", (4, 8), "grey")])
-def test_every_setting_of_the_network_changes_the_model(name, setting, value, kind, request):
+def test_every_setting_of_the_network_changes_the_model(name, setting, value, kind):
     if (name, setting) == ("flow", "kind"):
         pytest.skip("a flow's networks are always multilayer perceptrons, and it says so")
-    if (name, setting, kind) == ("ddpm", "activation", "grey"):
-        request.applymarker(pytest.mark.xfail(strict=True, reason="the U-Net ignores Net.activation"))
     model = new(name, net=SMALL(**{setting: value})).fit(DATA[kind])
     assert not same_weights(model, fitted(name, kind))
 
 
-def test_convolutions_cannot_be_asked_of_a_table(name, request):
-    if name == "flow":
-        request.applymarker(pytest.mark.xfail(strict=True, reason="Flow ignores Net.kind"))
+def test_convolutions_cannot_be_asked_of_a_table(name):
     with pytest.raises(InvalidParameterError, match="convolutional"):
         new(name, net=Net(kind="conv")).fit(DATA["table"])
 

@@ -40,10 +40,8 @@ def without_times(history):
 
 
 @pytest.mark.usefixtures("every_step_reports")
-def test_a_resumed_fit_equals_an_uninterrupted_one(name, kind, tmp_path, request):
+def test_a_resumed_fit_equals_an_uninterrupted_one(name, kind, tmp_path):
     """Interrupted twice; the same call goes on, and ends with the same bits."""
-    if kind != "table" and name != "flow":
-        request.applymarker(pytest.mark.xfail(strict=True, reason="Adam's moments come back in another memory format than the weights"))
     for at in (3, 11):
         with pytest.raises(KeyboardInterrupt):
             new(name).fit(DATA[kind], run=tmp_path, progress=Interrupt(at))
@@ -135,6 +133,6 @@ def test_something_is_held_out_and_falls(name):
     """On data that are easy to learn, the held-out curve ends lower than it began."""
     r = np.random.default_rng(0)
     X = r.normal(size=(300, 1)) @ r.normal(size=(1, 4)) + 0.1 * r.normal(size=(300, 4))
-    model = new(name, train=TINY(budget="300steps", validation=0.2, batch_size=64)).fit(X)
+    model = new(name, train=TINY(budget="150steps" if name == "flow" else "300steps", validation=0.2, batch_size=64)).fit(X)
     curve = [record["held_out"] for record in model.history_]
     assert len(curve) > 5 and np.mean(curve[-3:]) < np.mean(curve[:2])

@@ -1,12 +1,14 @@
 """The Schema: the way in and back for every kind, dtype and container, and one clear message for what cannot be used."""
 
 import json
+import os
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from ectype.data.schema import Schema, infer_kind
+from ectype.data.sources import load
 from ectype.errors import DataError, InvalidParameterError, SchemaMismatchError, UnknownNameError
 
 N = 60
@@ -248,6 +250,16 @@ def test_rows_outside_the_training_range_are_kept_inside():
     schema = Schema.fit(pd.DataFrame({"a": [0.0, 1.0, 2.5]}))
     back = schema.decode(schema.encode(pd.DataFrame({"a": [3.0, -1.0, 100.0]})))["a"]
     assert back[0] == 2.0 and back[1] == 1.0 and 0 <= back[2] <= 2.5    # mirrored
+
+
+def test_a_real_table_comes_back():
+    if "ECTYPE_DATA_DIR" not in os.environ:
+        pytest.skip("the folder of real data (ECTYPE_DATA_DIR) is not here")
+    X = load("adult").X
+    schema = Schema.fit(X)
+    same(schema.decode(schema.encode(X)), X)
+    assert {b.name for b in schema.blocks if b.type == "number"} == {"age", "fnlwgt", "education-num", "capital-gain", "capital-loss",
+                                                                     "hours-per-week"}
 
 
 def test_a_rare_category_does_not_vanish():

@@ -109,7 +109,7 @@ def test_masks_come_in_complementary_pairs(dim, n):
 
 @pytest.mark.parametrize("bins", [1, 2, 16])
 def test_any_number_of_bins(bins):
-    layer = Coupling(torch.tensor([1.0, 0.0]), bins, (8,), 0, "silu", 0.0)
+    layer = Coupling(torch.tensor([1.0, 0.0]), bins, Net(), (8,), 0)
     nn.init.normal_(layer.net.layers[-1].weight)
     y = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
     z, log_slope = layer(y, None)

@@ -93,13 +93,19 @@ class DDPMObjective(Objective):
         self.register_buffer("scale", torch.ones(stats))
 
     def prepare(self, x: Tensor, c: Tensor | None) -> None:
-        """Centre, scale and range of the features of (at most 10,000) training rows; one for all pixels of images."""
-        f = self.features.embed(x[:10_000])
-        f = f.reshape(-1, *self.center.shape) if self.features.is_image else f
-        self.center.copy_(f.mean(0))
-        self.scale.copy_(f.std(0, correction=0).clamp(min=SMALLEST_SCALE))
-        self.low.copy_((f.amin(0) - self.center) / self.scale)
-        self.high.copy_((f.amax(0) - self.center) / self.scale)
+        """Centre, scale and range of the features of the training rows; one for all pixels of images."""
+        n, total, squares = 0, 0.0, 0.0
+        low, high = torch.full_like(self.low, torch.inf), torch.full_like(self.high, -torch.inf)
+        for part in x.split(4096):
+            f = self.features.embed(part)
+            f = (f.reshape(-1, *self.center.shape) if self.features.is_image else f).double()
+            n, total, squares = n + len(f), total + f.sum(0), squares + f.square().sum(0)
+            low, high = torch.minimum(low, f.amin(0).float()), torch.maximum(high, f.amax(0).float())
+        mean = total / n
+        self.center.copy_(mean)
+        self.scale.copy_((squares / n - mean**2).clamp(min=SMALLEST_SCALE**2).sqrt())
+        self.low.copy_((low - self.center) / self.scale)
+        self.high.copy_((high - self.center) / self.scale)
 
     def scaled(self, x: Tensor) -> Tensor:
         """Features with about zero mean and unit variance."""

@@ -36,7 +36,7 @@ from zuko.transforms import MonotonicRQSTransform
 
 from ..data.schema import Schema
 from ..estimator import GenerativeModel
-from ..nn.mlp import MLP
+from ..nn import build
 from ..prob.dequantize import Dequantization, standard_normal_log_prob
 from ..rng import Rows, Shared
 from ..spec import PRESET, Net, PositiveInt, Train
@@ -48,14 +48,14 @@ BOUND = 5.0     # the spline acts on [−5, 5]; slots are close to N(0, 1)
 class Coupling(nn.Module):
     """One coupling layer on ``(B, dim)``: the slots of ``mask == 1`` are kept, the others transformed."""
 
-    def __init__(self, mask: Tensor, bins: int, width: tuple[int, ...], cond: int, activation: str, dropout: float):
+    def __init__(self, mask: Tensor, bins: int, net: Net, width: tuple[int, ...], cond: int):
         super().__init__()
         moved = torch.nonzero(mask == 0).squeeze(1)
         self.register_buffer("mask", mask, persistent=False)
         self.register_buffer("moved", moved, persistent=False)
         self.bins = bins
         n = len(moved)
-        self.net = MLP((len(mask),), (n, 3 * bins - 1), width, cond=cond, activation=activation, dropout=dropout)
+        self.net = build.perceptron((len(mask),), (n, 3 * bins - 1), net, width, cond=cond)
         last = self.net.layers[-1]
         nn.init.zeros_(last.weight)                 # every layer starts near the identity
         nn.init.zeros_(last.bias)
@@ -93,8 +93,8 @@ class FlowObjective(Objective):
         super().__init__(schema, condition)
         self.dequantization = Dequantization(schema)
         self.latent_dim = dim = self.dequantization.dim
-        width = net.width or ((64, 64) if dim <= 8 else (128, 128) if dim <= 128 else (256,))
-        self.layers = nn.ModuleList(Coupling(m, bins, width, self.n_cond, net.activation, net.dropout) for m in masks(dim, transforms))
+        width = (64, 64) if dim <= 8 else (128, 128) if dim <= 128 else (256,)
+        self.layers = nn.ModuleList(Coupling(m, bins, net, width, self.n_cond) for m in masks(dim, transforms))
 
     def prepare(self, x: Tensor, c: Tensor | None) -> None:
         self.dequantization.fit(x)

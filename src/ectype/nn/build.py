@@ -51,8 +51,15 @@ def decoder(n_in: int, shape: Shape, net: Net, *, cond: int = 0) -> nn.Module:
 def denoiser(shape: Shape, net: Net, *, cond: int = 0) -> nn.Module:
     """A network ``(x_t, t, c)`` → the shape of ``x_t``."""
     if _convolves(shape, net):
-        return UNet(shape, net.width or unet_width(shape), cond=cond, dropout=net.dropout)
+        return UNet(shape, net.width or unet_width(shape), cond=cond, dropout=net.dropout, activation=net.activation)
     return ResidualMLP(shape, net.width or residual_width(shape), cond=cond, dropout=net.dropout, activation=net.activation)
+
+
+def perceptron(shape_in: Shape, shape_out: Shape, net: Net, width: Shape, *, cond: int = 0) -> MLP:
+    """An MLP whatever the data are, for a family whose networks see vectors only; ``width`` where ``net`` names none."""
+    if net.kind == "conv":
+        raise InvalidParameterError("this family has no convolutional network", expected='kind "auto" or "mlp"', got='"conv"')
+    return MLP(shape_in, shape_out, net.width or width, cond=cond, dropout=net.dropout, activation=net.activation)
 
 
 def mlp_width(shape: Shape) -> tuple[int, ...]:

@@ -80,6 +80,7 @@ class TableLikelihood(nn.Module):
         sizes = [k for _, k in categories if k > 2]
         self.n_columns, self.n_numbers = len(blocks), len(numbers)
         self.n_marks = sum(b.missing for _, b in numbers)
+        self.any_logistic = any(b.discrete or b.spikes for _, b in numbers)
         self.n_binary, self.n_onehot = sum(k == 2 for _, k in categories), sum(sizes)
         self.n_params = 2 * self.n_numbers + self.n_marks + self.n_binary + self.n_onehot
         index, inside = padded_index(sizes, 2 * self.n_numbers + self.n_marks + self.n_binary)
@@ -123,7 +124,7 @@ class TableLikelihood(nn.Module):
         blank = values.isnan()
         v = torch.nan_to_num(values, nan=0.0)
         each = gaussian_log_prob(v, mean, log_s)
-        if self.logistic.any():
+        if self.any_logistic:
             low, high = self._cells(v)
             mass, density = logistic_cell_log_prob(low, high, mean, log_s), logistic_log_prob(v, mean, log_s)
             each = torch.where(self.logistic, torch.where(high > low, mass, density), each)

@@ -66,7 +66,7 @@ class Relaxation(nn.Module):
     def _collect_atoms(self, numbers: list[Number]) -> None:
         """Tables ``(columns, atoms)`` of the levels' values, and of the spikes' values and cells.
 
-        A spike at the end of a range has an unbounded cell, and its value is far from all others; as a feature it stands at the cell's edge.
+        A spike at the end of a range has an unbounded cell, its value is far from all others: as a feature it stands at the cell's edge.
         """
         rows = [(i, b) for i, b in enumerate(numbers) if b.levels]
         levels = _table([b.level_centers() for _, b in rows])

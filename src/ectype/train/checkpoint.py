@@ -65,6 +65,9 @@ def load_checkpoint(folder: Path, fingerprint: str, loop: Loop) -> bool:
             kind, _, rest = key.partition(".")
             if kind == "optimiser" and rest.startswith(f"{player}."):
                 i, _, name = rest.removeprefix(f"{player}.").partition(".")
+                weight = loop.parameters[player][int(i)]
+                if value.shape == weight.shape:             # a moment in the memory format of its weight, or the sums differ in the last bit
+                    value = torch.empty_like(weight).copy_(value)
                 state.setdefault(int(i), {})[name] = value
         optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
     loop.snapshot = loop._take_snapshot()

@@ -115,6 +115,7 @@ class Loop:
         self.average = Average(objective, settings.ema)
         self.state = State(total=self.budget.steps)
         self.sums: dict[str, Tensor] = {}
+        self.broke = dict.fromkeys(self.parameters, torch.tensor(math.inf))     # when a player's gradient first was not finite
         self.best_values = [v.clone() for v in self.average.values]
         self.arithmetic = arithmetic(objective, self.device, settings.precision)
         self._epoch, self._order = -1, None
@@ -150,7 +151,7 @@ class Loop:
                     saved = now
             interrupted = stop()
         if interrupted and folder is not None:
-            save_checkpoint(folder, fingerprint, self)
+            self._save(folder, fingerprint)
         self._report()
         return interrupted
 
@@ -169,13 +170,15 @@ class Loop:
         rows = self._batch()
         x, c = self.x[rows], None if self.c is None else self.c[rows]
         lr = settings.lr * state.lr_scale * self._schedule(state.step)
-        for player in self.objective.turns:
+        for turn, player in enumerate(self.objective.turns):
             parameters = self.parameters[player]
             with self.arithmetic():
                 terms = self.objective.loss(x, c, player)
             for p, g in zip(parameters, torch.autograd.grad(terms["loss"], parameters), strict=True):
                 p.grad = g
-            torch.nn.utils.clip_grad_norm_(parameters, settings.clip, foreach=True)
+            norm = torch.nn.utils.clip_grad_norm_(parameters, settings.clip, foreach=True)
+            now = float(state.step * len(self.objective.turns) + turn)
+            self.broke[player] = torch.minimum(self.broke[player].to(norm.device), torch.where(torch.isfinite(norm), math.inf, now))
             optimiser = self.optimisers[player]
             optimiser.param_groups[0]["lr"] = lr
             optimiser.step()
@@ -251,18 +254,19 @@ class Loop:
     # -- when numbers are not finite ---------------------------------------------------------------------------------------------
 
     def _not_finite(self, record: dict[str, float]) -> str | None:
+        """Where the numbers stopped being finite, in words: the player whose gradient broke first, its terms and layers."""
         terms = [name for name, value in record.items() if not math.isfinite(value)]
-        for player, parameters in self.parameters.items():
-            if not all(bool(torch.isfinite(p).all()) for p in parameters) or (terms and len(self.parameters) == 1):
-                layers = [n for n, p in self.objective.players()[player].named_parameters() if not torch.isfinite(p).all()]
-                return f"{player}: " + ", ".join([*(f"term {t}" for t in terms[:3]), *(f"weights of {n}" for n in layers[:3])])
-        return f"term {terms[0]}" if terms else None
+        layers = [n for n, p in self.objective.named_parameters() if p.requires_grad and not torch.isfinite(p).all()]
+        if not terms and not layers:
+            return None
+        player = min(self.broke, key=lambda k: float(self.broke[k]))
+        return f"{player}: " + ", ".join([*(f"term {t}" for t in terms[:3]), *(f"weights of {n}" for n in layers[:3])])
 
     def _rewind(self, culprit: str) -> None:
         at = self.state.step
         self._restore_snapshot()
         self.state.lr_scale /= 2
-        self.sums = {}
+        self.sums, self.broke = {}, dict.fromkeys(self.parameters, torch.tensor(math.inf))
         self.state.next_evaluation = min(self.state.next_evaluation, self.state.step + 25)
         event = {"step": at, "event": "not finite", "where": culprit, "back_to": self.state.step, "lr_scale": self.state.lr_scale}
         self.state.events.append(event)
