@@ -4,6 +4,7 @@
     ├── InvalidParameterError   (ValueError)       a setting outside its domain
     ├── DataError               (ValueError)       data that cannot be used as it is
     │   ├── DataFileError                          a file that cannot be read or written
+    │   ├── ColumnError                            a column that no model can learn
     │   └── SchemaMismatchError                    data unlike those that the model was fitted on
     ├── UnknownNameError        (ValueError)       no model, data set or column of that name
     ├── CapabilityError         (AttributeError)   the family cannot do that
@@ -51,6 +52,14 @@ class DataError(EctypeError, ValueError):
 
 class DataFileError(DataError):
     """A file that cannot be read or written."""
+
+
+class ColumnError(DataError):
+    """A column that no model can learn; ``column`` is its name."""
+
+    def __init__(self, column: str, what: str, **details: object):
+        self.column = column
+        super().__init__(what, **details)
 
 
 class SchemaMismatchError(DataError):

@@ -30,14 +30,15 @@ from . import registry, rng
 from .data.schema import Schema, as_container
 from .errors import CapabilityError, DataError, InvalidParameterError, SavedModelError, SchemaMismatchError, UnknownNameError
 from .spec import PRESET, Net, Spec, Train, annotations, validate
-from .train.checkpoint import remove_checkpoint
-from .train.device import arithmetic, threads_for
+from .train.checkpoint import remove_checkpoint, unfinished_seed
+from .train.device import arithmetic, device_of, threads_for
 from .train.loop import Reporter, train
 from .train.objective import Objective, n_parameters
 
 FORMAT = 1                  # of model.json; a reader refuses a higher one
 MAX_CLASSES = 100           # whole numbers in y up to this many different ones are classes, not quantities
 BATCH = 1024
+ROUND = 32                  # batches are filled up to a multiple of it, see _batches
 
 
 class _can:
@@ -101,13 +102,14 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             raise DataError("there is nothing to learn: every column has one value only", got=f"{len(self.schema_.blocks)} such columns")
         x = self._encode(X, reset=True)
         self.condition_, c = self._fit_condition(y, len(x))
-        self.seed_ = rng.as_seed(self.random_state)
+        folder = Path(run) if run is not None else None
+        unfinished = unfinished_seed(folder) if folder is not None and self.random_state is None else None
+        self.seed_ = rng.as_seed(self.random_state) if unfinished is None else unfinished
         self.train_ = self.train.over(self.preset)
         with rng.preserved():
             rng.reseed(self.seed_, "weights")
             self.objective_ = self.build(self.schema_, self.condition_)
         self.n_parameters_ = n_parameters(self.objective_)
-        folder = Path(run) if run is not None else None
         outcome = train(self.objective_, x, c, self.train_, self.seed_, folder=folder, report=progress,
                         fingerprint=self._fingerprint(x, c) if folder else "")
         self.history_, self.events_, self.n_steps_, self.fit_s_ = outcome.history, outcome.events, outcome.steps, outcome.seconds
@@ -173,10 +175,11 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         parts = []
         with threads_for(self.objective_, self.train_.threads), arithmetic(self.objective_, self._device, self.train_.precision)():
             for start in range(0, n, batch_size):
-                rows = rng.Rows(seed, start, min(batch_size, n - start), self._device)
-                rows_c = None if c is None else c[start : start + rows.n]
+                size = -(-min(batch_size, n - start) // ROUND) * ROUND
+                rows = rng.Rows(seed, start, size, self._device)
+                rows_c = None if c is None else c[torch.arange(start, start + size).clamp(max=n - 1)]
                 parts.append(self.objective_.sample(rows, rows_c, **options).cpu())
-        return self.schema_.decode(torch.cat(parts).numpy())
+        return self.schema_.decode(torch.cat(parts)[:n].numpy())
 
     def _encode_condition(self, condition: Any, n: int) -> torch.Tensor | None:
         if self.condition_ is None:
@@ -234,7 +237,10 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     @_can("score")
     def score_samples(self, X: Any, condition: Any = None) -> np.ndarray:
-        """A score for each row, ``(N,)``: higher = more like the training data. What it measures is said by the family."""
+        """A score for each row, ``(N,)``: higher = more like the training data. :meth:`log_likelihood` where the family has one; what it
+        measures in the others is said by them."""
+        if self.capabilities & {"exact", "bound"}:
+            return self.log_likelihood(X, condition)
         return self._by_batch(X, condition, lambda x, c: self.objective_.score(x, c, self._shared(len(x)))).astype(np.float64)
 
     @_can("score")
@@ -311,6 +317,11 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         """Write ``path/model.safetensors`` and ``path/model.json``; nothing in them executes. An existing model is replaced as one."""
         check_is_fitted(self)
         folder = Path(path)
+        target = f"{type(self).__module__}:{type(self).__name__}"
+        name = next((e.name for e in registry.FAMILIES.values() if e.target == target), None)
+        if name is None:
+            raise CapabilityError(f"{type(self).__name__} is not in the registry, so that it could not be loaded again",
+                                  hint="add it to ectype.registry.FAMILIES")
         folder.mkdir(parents=True, exist_ok=True)
         new = folder / "model.new"
         shutil.rmtree(new, ignore_errors=True)
@@ -320,8 +331,7 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         digest = hashlib.sha256((new / "model.safetensors").read_bytes()).hexdigest()
         described = {
             "format": FORMAT, "ectype": importlib.metadata.version("ectype"), "torch": torch.__version__,
-            "model": {e.target: e.name for e in registry.FAMILIES.values()}.get(f"{type(self).__module__}:{type(self).__name__}"),
-            "class": f"{type(self).__module__}:{type(self).__name__}", "params": _to_json(self.get_params(deep=False)),
+            "model": name, "params": _to_json(self.get_params(deep=False)),
             "schema": self.schema_.to_dict(), "condition": self.condition_.to_dict() if self.condition_ else None,
             "train": asdict(self.train_), "seed": self.seed_, "steps": self.n_steps_, "budget_steps": self.budget_steps_,
             "fit_s": round(self.fit_s_, 3),
@@ -329,7 +339,7 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             "n_features_in": self.n_features_in_, "feature_names_in": list(getattr(self, "feature_names_in_", [])) or None,
             "weights_sha256": digest,
         }
-        (new / "model.json").write_text(json.dumps(_finite(described), indent=1, default=str))
+        (new / "model.json").write_text(json.dumps(_finite(described), indent=1))
         shutil.copymode(new / "model.json", new / "model.safetensors")
         for name in ("model.safetensors", "model.json"):
             os.replace(new / name, folder / name)
@@ -344,8 +354,8 @@ GenerativeModel.transform = _can("encode")(GenerativeModel.transform)
 GenerativeModel.fit_transform = _can("encode")(GenerativeModel.fit_transform)
 
 
-def load(path: str | os.PathLike) -> GenerativeModel:
-    """The model that :meth:`GenerativeModel.save` wrote.
+def load(path: str | os.PathLike, *, device: str = "auto") -> GenerativeModel:
+    """The model that :meth:`GenerativeModel.save` wrote, on the ``device`` where it shall run.
 
     Raises :class:`SavedModelError` where the folder is incomplete, damaged, or of a newer format.
     """
@@ -386,7 +396,7 @@ def load(path: str | os.PathLike) -> GenerativeModel:
     except (KeyError, TypeError, RuntimeError, SafetensorError, InvalidParameterError, UnknownNameError) as error:
         what = f"{folder} is damaged ({type(error).__name__}: {error})"
         raise SavedModelError(what, hint="restore it from a copy, or fit again") from error
-    model.objective_.to(memory_format=torch.channels_last).eval()
+    model.objective_.to(device_of(device), memory_format=torch.channels_last).eval()
     return model
 
 
@@ -395,12 +405,12 @@ def _label_frame(y: Any) -> pd.DataFrame:
     return pd.DataFrame({"label": values})
 
 
-def _batches(n: int, multiple: int = 32) -> list[torch.Tensor]:
+def _batches(n: int) -> list[torch.Tensor]:
     """Indices of n rows in batches; the last row is repeated up to a round number.
 
     The kernels for a handful of rows add in another order than those for many: filled up, a row has one result, alone or among others.
     """
-    return [torch.arange(s, min(s + BATCH, -(-n // multiple) * multiple)).clamp(max=n - 1) for s in range(0, n, BATCH)]
+    return [torch.arange(s, min(s + BATCH, -(-n // ROUND) * ROUND)).clamp(max=n - 1) for s in range(0, n, BATCH)]
 
 
 SPECS = {"Train": Train, "Net": Net}

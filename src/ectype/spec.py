@@ -152,10 +152,19 @@ def invalid_examples(hint: Any) -> list[Any]:
     return {int: [1.5, "text"], float: ["text"], bool: ["text"], str: [1], type(None): [], Any: []}.get(hint, ["text"])
 
 
+def _plain(v: Any) -> Any:
+    """NumPy's numbers, which a grid search hands over, as Python's, and lists as tuples."""
+    if isinstance(v, (tuple, list)):
+        return tuple(_plain(i) for i in v)
+    return v.item() if type(v).__module__ == "numpy" and hasattr(v, "item") else v
+
+
 class Spec:
     """Base of the frozen groups of settings; subclasses are frozen dataclasses whose fields carry their constraints."""
 
     def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):
+            object.__setattr__(self, f.name, _plain(getattr(self, f.name)))
         validate(type(self).__name__, {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}, annotations(type(self)))
 
     def __call__(self, **changes: Any) -> Spec:
@@ -206,7 +215,7 @@ class Train(Spec):
     patience: Annotated[float, Interval(0, 1)] | None = None
     """Stop when the held-out curve has not improved for this share of the run; 0 = never."""
     device: str | None = None
-    """"auto", "cpu", "cuda", "mps"."""
+    """"auto" (a CUDA device where there is one), "cpu", "cuda"."""
     precision: Literal["auto", "float32", "bfloat16"] | None = None
     """Arithmetic of the networks; "auto" is bfloat16 where the hardware is faster with it, and float32 otherwise."""
     threads: Annotated[int, Interval(0)] | None = None

@@ -12,6 +12,7 @@ from ectype import registry
 from ectype.spec import Net, Train
 
 STEPS = {"gan": 800, "flow": 300}
+SETTINGS = {"flow": {"transforms": 3}}
 OPTIONS = {"ddpm": {"sampler": "ddim"}}
 GROUPS = "abc"
 
@@ -35,7 +36,7 @@ def make(n=1500, seed=0):
 def sampled(name, conditional):
     X, y = make()
     model = registry.load(name)(conditional=conditional, net=Net(width=(64, 64)), random_state=0,
-                                train=Train(budget=f"{STEPS.get(name, 500)}steps")).fit(X, y)
+                                train=Train(budget=f"{STEPS.get(name, 500)}steps"), **SETTINGS.get(name, {})).fit(X, y)
     options = OPTIONS.get(name, {})
     if not conditional:
         return model.sample(2000, random_state=1, **options)

@@ -184,7 +184,7 @@ def test_extreme_parameters_have_finite_gradients(schema, stored, shift, log_s):
     assert torch.isfinite(value) and torch.isfinite(gradient).all()
 
 
-IMAGES = {"levels": (RNG.integers(0, 5, (20, 1, 1)) + 0.0, 5), "uint8": (RNG.integers(0, 256, (20, 1, 1)).astype(np.uint8), 256),
+IMAGES = {"levels": (RNG.integers(0, 17, (20, 1, 1)) + 0.0, 17), "uint8": (RNG.integers(0, 256, (20, 1, 1)).astype(np.uint8), 256),
           "binary": (RNG.integers(0, 2, (20, 1, 1)), 2)}
 
 

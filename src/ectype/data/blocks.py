@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
-from ..errors import DataError, SchemaMismatchError
+from ..errors import ColumnError, DataError, SchemaMismatchError
 
 MAX_CATEGORIES = 1000
 
@@ -57,6 +57,7 @@ class Number:
     knots: tuple[float, ...] = ()
     knots_z: tuple[float, ...] = ()
     levels: tuple[float, ...] = ()
+    day_first: bool = False
     spikes: tuple[float, ...] = ()
 
     type: ClassVar[str] = "number"
@@ -125,7 +126,7 @@ class Number:
         return np.where((i >= 0) & (z < high[i]), i, -1)
 
     def encode(self, values: pd.Series) -> np.ndarray:
-        v = _finite(self.name, to_float(values, self.kind))
+        v = _finite(self.name, to_float(values, self.kind, self.day_first))
         if not self.missing and np.isnan(v).any():
             raise SchemaMismatchError(f"column {self.name!r} has blanks", expected="none, as in the training data",
                                       got=f"{int(np.isnan(v).sum())} blank", hint="fill them, or fit on data with blanks in this column")
@@ -178,14 +179,16 @@ def _reflected(v: np.ndarray, low: float, high: float) -> np.ndarray:
 
 def fit_number(name: str, kind: str, values: pd.Series) -> Number:
     """Choose the map, the grid and the bounds of a column of numbers from its training values."""
-    v = _finite(name, to_float(values, kind))
+    day_first = kind == "datetime" and values.dtype.kind not in "M" and day_comes_first(values) is True
+    v = _finite(name, to_float(values, kind, day_first))
     missing = bool(np.isnan(v).any())
     v = v[~np.isnan(v)]
     center, scale, dtype = float(v.mean()), float(v.std()), str(values.dtype)
     distinct, counts = np.unique(v, return_counts=True)
     first = np.flatnonzero(np.diff(distinct, prepend=-np.inf) > 4 * np.finfo(np.float64).eps * np.abs(distinct))
     distinct, counts = distinct[first], np.add.reduceat(counts, first)      # 0.1 + 0.2 and 0.3 are one value
-    common = dict(name=name, kind=kind, dtype=dtype, low=float(v.min()), high=float(v.max()), missing=missing)
+    common = dict(name=name, kind=kind, dtype=dtype, low=float(v.min()), high=float(v.max()), missing=missing,
+                  day_first=day_first)
     if len(distinct) == 1 or scale <= 1e-12 * abs(center):
         return Number(center=float(v[0]), scale=1.0, step=1.0, offset=float(v[0]), **common)
     step, offset = _grid(v, kind, np.float32 if "float" in dtype.lower() and "64" not in dtype else np.float64)
@@ -252,10 +255,22 @@ def _empirical_map(distinct: np.ndarray, counts: np.ndarray, step: float) -> dic
     return {"knots": tuple(map(float, knots)), "knots_z": tuple(map(float, z)), "spikes": tuple(distinct[spikes].tolist())}
 
 
-def to_float(values: pd.Series, kind: str) -> np.ndarray:
+def day_comes_first(values: pd.Series) -> bool | None:
+    """Whether dates written as 25/03/2021 have the day in front; None where no row tells (03/04/2021) or none is written like that."""
+    parts = values.dropna().astype(str).str.extract(r"^\s*(\d{1,2})[-/. ](\d{1,2})[-/. ]\d{2,4}").dropna().astype(int)
+    if not len(parts):
+        return None
+    first, second = bool((parts[0] > 12).any()), bool((parts[1] > 12).any())
+    return first if first != second else None
+
+
+def to_float(values: pd.Series, kind: str, day_first: bool = False) -> np.ndarray:
     """Column values as float64: datetimes in seconds since 1970 (UTC), words in a column of numbers as NaN."""
     if kind == "datetime":
-        when = pd.to_datetime(values, errors="coerce", utc=True, format=None if values.dtype.kind == "M" else "mixed")
+        if values.dtype.kind in "biuf":
+            raise DataError(f"column {values.name!r} holds numbers, which may count seconds, days or anything from any start",
+                            expected="dates or text", hint='turn them into dates: pd.to_datetime(column, unit="s")')
+        when = pd.to_datetime(values, errors="coerce", utc=True, format=None if values.dtype.kind == "M" else "mixed", dayfirst=day_first)
         seconds = when.dt.tz_localize(None).astype("datetime64[us]").astype("int64").to_numpy() / 1e6
         return np.where(when.isna().to_numpy(), np.nan, seconds)
     if values.dtype == object or pd.api.types.is_string_dtype(values):
@@ -346,7 +361,7 @@ def fit_category(name: str, kind: str, values: pd.Series) -> Category:
     if ordered:
         counts = counts.reindex(list(values.dtype.categories))
     if len(counts) > MAX_CATEGORIES:
-        raise DataError(f"column {name!r} has {len(counts):,} categories in {len(values):,} rows", expected=f"at most {MAX_CATEGORIES:,}",
+        raise ColumnError(name, f"column {name!r} has {len(counts):,} categories in {len(values):,} rows", expected=f"at most {MAX_CATEGORIES:,}",
                         hint=f"leave it out (drop=[{name!r}], on the command line --drop {name}), or merge its rare categories")
     other = next((v for v in counts.index if not isinstance(v, (str, bool, int, float, np.generic))), None)
     if other is not None:

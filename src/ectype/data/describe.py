@@ -48,7 +48,7 @@ def _column_row(block: Block, values: pd.Series, notes: list[str]) -> dict[str, 
         note = note or ("" if n > 1 else "one value only" if n else "blank throughout")
         examples = [v if isinstance(v, (bool, int, float, str)) else str(v) for v in block.values[:N_EXAMPLES]]
         return _row(block, missing=int(values.isna().sum()), distinct=n, range_=None, examples=examples, note=note)
-    v = to_float(values, block.kind)
+    v = to_float(values, block.kind, block.day_first)
     filled = v[~np.isnan(v)]
     low, high = float(filled.min()), float(filled.max())
     note = note or ("one value only" if low == high else "")

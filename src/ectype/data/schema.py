@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import issparse
 
-from ..errors import DataError, InvalidParameterError, SchemaMismatchError, UnknownNameError
-from .blocks import MAX_CATEGORIES, Block, Image, block_from_dict, block_to_dict, fit_category, fit_number, some, to_float
+from ..errors import ColumnError, DataError, InvalidParameterError, SchemaMismatchError, UnknownNameError
+from .blocks import MAX_CATEGORIES, Block, Image, block_from_dict, block_to_dict, day_comes_first, fit_category, fit_number, some, to_float
 
 KINDS = ("numeric", "integer", "boolean", "categorical", "datetime")
 NUMBERS_SHARE = 0.8     # a column of words is a column of numbers when at least this share of its filled cells are numbers
@@ -124,7 +124,7 @@ class Schema:
         frame = as_frame(X)
         for i, b in enumerate(self.blocks):
             column = frame[b.name] if self.container == "dataframe" else frame.iloc[:, i]
-            absent = np.isnan(to_float(column, b.kind)) if b.type == "number" else column.isna().to_numpy()
+            absent = np.isnan(to_float(column, b.kind, b.day_first)) if b.type == "number" else column.isna().to_numpy()
             known = np.ones(len(X), bool) if b.type == "number" else column.astype(object).isin(b.values).to_numpy()
             ok &= np.where(absent, b.missing, known)
         return ok
@@ -176,8 +176,7 @@ def as_frame(X: pd.DataFrame | np.ndarray) -> pd.DataFrame:
 
 
 def _fit_column(name: str, values: pd.Series, kind: str | None, *, is_array: bool) -> tuple[Block, str | None]:
-    inferred, note = infer_kind(name, values, is_array=is_array)
-    kind = kind or inferred
+    kind, note = (kind, None) if kind else infer_kind(name, values, is_array=is_array)
     if values.isna().all():
         return fit_category(name, "categorical", values), f"{name}: every cell is blank; it stays blank"
     if kind in ("numeric", "integer", "datetime"):
@@ -202,11 +201,15 @@ def infer_kind(name: str, values: pd.Series, *, is_array: bool = False) -> tuple
     if pd.api.types.is_numeric_dtype(dtype):
         v = to_float(filled, "numeric")
         whole = np.isfinite(v).all() and bool((v == np.round(v)).all())
+        if whole and not is_array and len(v) >= 100 and (np.abs(np.diff(v)) == 1).all():
+            return "integer", f"{name}: counts on by one from row to row; leave it out if it is a row number (--drop {name})"
         if whole and not is_array and 0 < len(np.unique(v)) <= 2 and dtype.kind in "iu":
             return "categorical", None
         return ("integer" if whole else "numeric"), None
     if len(filled) and filled.map(lambda v: isinstance(v, (bool, np.bool_))).all():
         return "boolean", None
+    if len(filled) and filled.astype(str).str.fullmatch(r"0\d+").any():
+        return "categorical", f"{name}: digits with leading zeros (postcodes, keys) are words"
     numbers = pd.to_numeric(filled.astype(object), errors="coerce")
     share = float(numbers.notna().mean()) if len(filled) else 0.0
     if share >= NUMBERS_SHARE:
@@ -216,11 +219,14 @@ def infer_kind(name: str, values: pd.Series, *, is_array: bool = False) -> tuple
         note = f"{name}: a column of numbers; {n_words} cells hold words ({some(words, 3)}) and count as missing" if n_words else None
         return ("integer" if (v == np.round(v)).all() else "numeric"), note
     if _looks_like_dates(filled):
-        return "datetime", f"{name}: read as dates"
+        order = {True: ", the day first (25/03)", False: ", the month first (03/25)", None: ""}[day_comes_first(filled)]
+        if not order and filled.astype(str).str.match(r"\s*\d{1,2}[-/. ]\d{1,2}[-/. ]").any():
+            order = "; no row tells whether day or month comes first, taken as month first (write 2021-03-25 to be sure)"
+        return "datetime", f"{name}: read as dates{order}"
     n_distinct = filled.astype(object).nunique()
     if not is_array and len(filled) >= 100 and n_distinct >= 0.9 * len(filled) and n_distinct <= MAX_CATEGORIES:
-        raise DataError(f"column {name!r} has {n_distinct:,} different words in {len(filled):,} rows: an identifier, not to be learnt",
-                        hint=f"leave it out (drop=[{name!r}], on the command line --drop {name})")
+        raise ColumnError(name, f"column {name!r} has {n_distinct:,} different words in {len(filled):,} rows: an identifier, not to be learnt",
+                          got=some(filled.unique(), 3), hint=f"leave it out (drop=[{name!r}], on the command line --drop {name})")
     return "categorical", None
 
 
@@ -243,12 +249,15 @@ def _fit_image(X: np.ndarray) -> Image:
     height, width = X.shape[1:3]
     channels, channels_last = (X.shape[3], True) if X.ndim == 4 else (1, False)
     common = dict(name="image", channels=channels, height=height, width=width, dtype=str(X.dtype), channels_last=channels_last)
+    if channels > 4:
+        raise DataError("images with more than four channels", expected="(N, H, W) or (N, H, W, channels)", got=X.shape,
+                        hint="np.moveaxis(X, 1, -1) puts the channels last" if X.shape[1] in (1, 3, 4) else None)
     if low < 0:
         raise DataError("pixels below zero", expected="uint8 levels, or floats in [0, 1]", got=f"{low:g} to {high:g}",
                         hint="shift and scale the images to [0, 1]")
     whole = X.dtype.kind in "bui" or bool((np.round(X) == X).all())
     if whole and high <= 255 and not (X.dtype.kind == "f" and high <= 1 and low == high):
-        levels = 256 if high > 64 else max(2, int(high) + 1)
+        levels = 2 if high <= 1 else 17 if high <= 16 else 256       # ink or none; scikit-learn's digits; bytes
         return Image(levels=levels, top=float(levels - 1), **common)
     if high <= 1:
         return Image(levels=256, top=1.0, **common)

@@ -12,7 +12,7 @@ distribution function, u is uniform in the cell, and
 
 So every slot on its own is exactly N(0, 1), a constant pixel costs nothing, and a model that is N(0, I) has the likelihood of
 independent slots, log P = Σ log f_k, with no gap in the bound: the flow has only the dependence between slots left to learn. One
-added count in each cell keeps values unseen in training possible.
+added count in each slot, shared by its cells, keeps values unseen in training possible.
 
 A continuous number is its own y, except at a spike (the zeros of an amount), which is spread over its cell in the same way. A number
 with blanks has a second, binary slot for the blank, and N(0, 1) noise as its value there.

@@ -34,9 +34,17 @@ def save_checkpoint(folder: Path, fingerprint: str, loop: Loop) -> None:
         for i, state in optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{player}.{i}.{k}": v for k, v in state.items()}
     save_file({k: v.contiguous().clone() for k, v in tensors.items()}, new / "state.safetensors")
-    (new / "state.json").write_text(json.dumps({"fingerprint": fingerprint, "state": asdict(loop.state)}))
+    (new / "state.json").write_text(json.dumps({"fingerprint": fingerprint, "seed": loop.seed, "state": asdict(loop.state)}))
     shutil.rmtree(final, ignore_errors=True)
     os.replace(new, final)
+
+
+def unfinished_seed(folder: Path) -> int | None:
+    """The seed of an unfinished run, for a model that was given none; None where there is no such run, or it cannot be read."""
+    try:
+        return int(json.loads((folder / NAME / "state.json").read_text())["seed"])
+    except (OSError, ValueError, KeyError):
+        return None             # load_checkpoint says what is wrong
 
 
 def load_checkpoint(folder: Path, fingerprint: str, loop: Loop) -> bool:

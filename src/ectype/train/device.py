@@ -9,14 +9,20 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from torch import nn
 
+from ..errors import InvalidParameterError
+
 
 def device_of(name: str) -> torch.device:
-    """``"auto"`` is the first accelerator that works, else the CPU."""
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """``"auto"`` is a CUDA device where there is one, else the CPU. Others can be named, and are not tested."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InvalidParameterError("the device cannot be used", expected='"auto", "cpu", "cuda", "cuda:1" …', got=name,
+                                    hint=str(error).splitlines()[0]) from error
+    return device
 
 
 def convolves(module: nn.Module) -> bool:
@@ -30,7 +36,7 @@ def arithmetic(module: nn.Module, device: torch.device, precision: str) -> Calla
     ``"auto"`` is bfloat16 on a GPU, and for convolutions on a CPU whose vector units multiply bfloat16 (two to three times as fast as
     float32 there; for the small matrices of a table the conversions cost more than they save). Losses are summed in float32 anyway.
     """
-    native = device.type == "cuda" or (device.type == "cpu" and convolves(module) and _cpu_multiplies_bfloat16())
+    native = (device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)) or (device.type == "cpu" and convolves(module) and _cpu_multiplies_bfloat16())
     if precision == "bfloat16" or (precision == "auto" and native):
         return lambda: torch.autocast(device.type, torch.bfloat16)
     return nullcontext

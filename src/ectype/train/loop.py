@@ -25,13 +25,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from .. import rng
 from ..errors import DivergedError
 from ..spec import Budget, Train
 from .average import Average
-from .checkpoint import load_checkpoint, save_checkpoint
+from .checkpoint import load_checkpoint, remove_checkpoint, save_checkpoint
 from .device import arithmetic, device_of, threads_for
 from .objective import Objective
 
@@ -91,6 +92,8 @@ def train(objective: Objective, x: Tensor, c: Tensor | None, settings: Train, se
         objective.eval()
         with torch.no_grad():
             objective.conclude(loop.x, loop.c)
+    if folder is not None and not interrupted:
+        remove_checkpoint(folder)
     state = loop.state
     still_constant = STABLE[1] * state.step // STABLE[0] + 1     # a run that stopped early had no total: any that would not yet have fallen
     return Outcome(state.history, state.events, state.step, state.total or still_constant, state.elapsed_s, interrupted)
@@ -159,7 +162,7 @@ class Loop:
         """A checkpoint on the way; a full disk must not end the run."""
         try:
             save_checkpoint(folder, fingerprint, self)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             event = {"step": self.state.step, "event": "checkpoint not written", "why": str(error)}
             self.state.events.append(event)
             self.report(event)
