@@ -8,7 +8,7 @@ from ectype import registry
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- models -->", "<!-- /models -->"
-LIKELIHOOD = {"exact": "exact", "bound": "lower bound"}
+LIKELIHOOD = {"exact": "exact (discrete columns: lower bound)", "bound": "lower bound"}
 
 
 def table() -> str:

@@ -262,6 +262,11 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
                     values += np.where(np.isnan(stored[:, i]), 0.0, b.log_derivative(stored[:, i]))
         return values
 
+    @property
+    def likelihood_(self) -> str | None:
+        """What :meth:`log_likelihood` is for this model of these data: ``"exact"``, ``"bound"`` or None."""
+        return next((kind for kind in ("exact", "bound") if kind in self.capabilities), None)
+
     def _shared(self, n: int) -> rng.Shared:
         return rng.Shared(0, n, self._device)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import numpy as np
 import pytest
 
 import ectype
-from ectype import load, registry
-from ectype.errors import SavedModelError
+from ectype import VAE, Flow, Train, load, registry
+from ectype.errors import CapabilityError, InvalidParameterError, SavedModelError
 from ectype.estimator import FORMAT
 
 from .conftest import DATA, LABELS, QUICK, assert_same, draw, fitted, new
@@ -128,3 +129,44 @@ def test_the_options_of_samplers_work_after_loading(tmp_path):
         twin = load(tmp_path / family)
         for options in ({}, *type(twin).sampling_presets.values()):
             assert len(twin.sample(2, random_state=0, **{**QUICK.get(family, {}), **options})) == 2
+
+
+def test_numbers_of_numpy_in_a_spec_are_saved_as_numbers(tmp_path):
+    model = VAE(train=Train(budget="3steps", batch_size=np.int64(16), lr=np.float64(1e-3)), random_state=0).fit(np.eye(30)[:, :3])
+    assert type(model.train.batch_size) is int
+    assert load(model.save(tmp_path)).get_params()["train__batch_size"] == 16
+
+
+def test_a_class_outside_of_the_registry_is_not_saved(tmp_path):
+    class Mine(VAE):
+        pass
+
+    model = Mine(train=Train(budget="3steps")).fit(np.random.default_rng(0).normal(size=(30, 3)))
+    with pytest.raises(CapabilityError, match="not in the registry"):
+        model.save(tmp_path)
+
+
+def test_a_device_that_is_not_there_is_said_so():
+    with pytest.raises(InvalidParameterError, match="device cannot be used"):
+        VAE(train=Train(budget="3steps", device="banana")).fit(np.random.default_rng(0).normal(size=(30, 3)))
+
+
+def test_an_unfinished_run_without_a_seed_goes_on(tmp_path):
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    model = VAE(train=Train(budget="60steps"), random_state=None)
+
+    def stop(event):
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, run=tmp_path, progress=stop)
+    seed = model.seed_
+    model.fit(X, run=tmp_path)
+    assert model.seed_ == seed and model.n_steps_ == 60 and not (tmp_path / "checkpoint").exists()
+
+
+def test_scores_are_likelihoods_where_there_is_one():
+    X = np.random.default_rng(0).standard_t(2, size=(300, 2))          # heavy tails: the map to normalised values is not affine
+    model = Flow(train=Train(budget="30steps"), random_state=0).fit(X)
+    np.testing.assert_array_equal(model.score_samples(X), model.log_likelihood(X))
+    assert model.likelihood_ == "exact" and Flow(train=Train(budget="3steps")).fit(np.round(X)).likelihood_ == "bound"

@@ -266,3 +266,48 @@ def test_a_rare_category_does_not_vanish():
     X = pd.DataFrame({"c": ["common"] * 999 + ["rare"]})
     schema = Schema.fit(X)
     assert schema.blocks[0].n_codes == 2 and schema.decode(schema.encode(X))["c"].iloc[-1] == "rare"
+
+
+@pytest.mark.parametrize(("form", "note"), [("%d/%m/%Y", "the day first"), ("%m/%d/%Y", "the month first"), ("%Y-%m-%d", "read as dates"),
+                                            ("%d.%m.%Y %H:%M", "the day first")])
+def test_a_column_of_dates_has_one_order_of_day_and_month(form, note):
+    """Read cell by cell, 03/04/2021 and 25/03/2021 would be taken in different orders."""
+    days = pd.Series(pd.date_range("2021-01-01", periods=300))
+    frame = pd.DataFrame({"day": days.dt.strftime(form)})
+    schema = Schema.fit(frame)
+    assert schema.blocks[0].kind == "datetime" and note in schema.notes[0]
+    decoded = Schema.from_dict(json.loads(json.dumps(schema.to_dict()))).decode(schema.encode(frame))["day"]
+    assert (decoded.dt.normalize() == days).all()
+
+
+def test_dates_that_do_not_tell_their_order_are_said_to():
+    (note,) = Schema.fit(pd.DataFrame({"day": [f"0{m}/0{d}/2021" for m in range(1, 10) for d in range(1, 10)]})).notes
+    assert "no row tells" in note
+
+
+def test_digits_with_leading_zeros_are_words():
+    schema = Schema.fit(pd.DataFrame({"zip": [f"{v:05d}" for v in (101, 20095, 80331, 101, 20095)]}))
+    assert schema.blocks[0].kind == "categorical" and schema.decode(np.zeros((1, 1)))["zip"][0] in ("00101", "20095")
+
+
+def test_a_kind_that_is_given_is_not_inferred():
+    amounts = pd.DataFrame({"price": [f"${v}.50" for v in range(400)]})
+    with pytest.raises(DataError, match="cannot be read as numeric"):
+        Schema.fit(amounts, kinds={"price": "numeric"})
+    with pytest.raises(DataError, match="identifier"):
+        Schema.fit(amounts)
+
+
+def test_row_numbers_are_remarked_upon():
+    (note,) = Schema.fit(pd.DataFrame({"id": np.arange(1000, 1200), "v": np.arange(200) % 7})).notes
+    assert note.startswith("id: counts on by one")
+
+
+def test_channels_first_is_refused_with_the_way_out():
+    with pytest.raises(DataError, match=r"more than four channels.*\n.*moveaxis"):
+        Schema.fit(np.zeros((20, 3, 32, 32), np.uint8))
+
+
+def test_numbers_are_no_dates():
+    with pytest.raises(DataError, match="holds numbers"):
+        Schema.fit(pd.DataFrame({"t": [1_600_000_000, 1_600_000_001]}), kinds={"t": "datetime"})

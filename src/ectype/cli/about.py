@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from rich.console import Console, RenderableType
@@ -16,6 +16,7 @@ from .. import registry
 from ..data.describe import describe
 from ..data.schema import Schema
 from ..data.sources import load
+from ..errors import ColumnError
 from ..spec import describe as in_words
 from .flags import Common, Source, optional, parse
 from .options import Option, fitting, prose, sampling
@@ -78,9 +79,17 @@ def data(argv: list[str]) -> int:
     flags = parse(Data, argv, "data")
     terminal = Terminal(quiet=flags.quiet)
     dataset = load(flags.data, **flags.reading, quiet=flags.quiet)
-    schema = Schema.fit(dataset.X, kinds=flags.reading["kinds"])
+    X, refused = dataset.X, []
+    while True:                                 # a column that cannot be learnt is shown, not in the way of the others
+        try:
+            schema = Schema.fit(X, kinds={c: k for c, k in (flags.reading["kinds"] or {}).items() if c not in refused})
+            break
+        except ColumnError as error:
+            terminal.note(str(error))
+            refused.append(error.column)
+            X = X.drop(columns=error.column)
     notes = list(dict.fromkeys((*dataset.notes, *schema.notes)))
-    columns = describe(dataset, schema)
+    columns = describe(replace(dataset, X=X), schema)
     if flags.json:
         content = {"name": dataset.name, "kind": "images" if schema.is_image else "table", "rows": dataset.n_rows,
                    "label": dataset.label, "fingerprint": dataset.fingerprint, "notes": notes, "columns": columns}

@@ -185,6 +185,9 @@ def _write(output: Output, X: Any, y: pd.Series | None, model: Any, config: dict
     """Rows of the kind that the model knows, and the condition that they were made under; ``rows`` is the layout of a PNG."""
     if model.schema_.is_image:
         output.write_images(X, y, top=model.schema_.blocks[0].top, rows=rows)
+    elif isinstance(X, pd.DataFrame):           # pandas keeps whole numbers with blanks as 2.0; in a file they are 2 again
+        whole = [b.name for b in model.schema_.blocks if b.kind == "integer" and X[b.name].dtype.kind == "f"]
+        output.write_table(X.astype(dict.fromkeys(whole, "Int64")), y, config.get("columns") or ())
     else:
         output.write_table(X, y, config.get("columns") or ())
 

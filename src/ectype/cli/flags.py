@@ -50,12 +50,17 @@ class Source(Common):
     @property
     def reading(self) -> dict[str, Any]:
         """The arguments ``label``, ``kinds``, ``drop`` and ``size`` of :func:`ectype.data.sources.load`."""
-        return {"label": self.label, "kinds": _kinds(self.kind), "drop": self.drop, "size": height_and_width(self.size)}
+        return {"label": self.label, "kinds": _kinds(self.kind), "drop": _split(self.drop), "size": height_and_width(self.size)}
+
+
+def _split(texts: Sequence[str]) -> tuple[str, ...]:
+    """Columns separated by blanks or commas."""
+    return tuple(name for text in texts for name in text.split(",") if name)
 
 
 def _kinds(texts: Sequence[str]) -> dict[str, str]:
     kinds = {}
-    for text in texts:
+    for text in _split(texts):
         column, equals, kind = text.rpartition("=")
         if not equals or not column or kind not in KINDS:
             raise InvalidParameterError("a kind cannot be read", expected=f"COL=KIND with a kind of {', '.join(KINDS)}", got=text,
@@ -87,11 +92,26 @@ def parse(flags: type[F], argv: Sequence[str], command: str, *, subject: str = "
     about = about or COMMANDS[command].summary
     try:
         with redirect_stdout(help_page), redirect_stderr(complaint):
-            return tyro.cli(flags, args=list(argv), prog=f"ectype {command} {subject}".strip(), description=about,
+            return tyro.cli(flags, args=_gathered(argv), prog=f"ectype {command} {subject}".strip(), description=about,
                             config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone))
     finally:
         sys.stdout.write(help_page.getvalue())
         sys.stderr.write(complaint.getvalue())
+
+
+def _gathered(argv: Sequence[str], lists: Sequence[str] = ("--drop", "--kind", "--models")) -> list[str]:
+    """The words with ``--drop A --drop B`` as ``--drop A B``: of a flag given twice, the parser would take the second alone."""
+    words, found = [], {flag: [] for flag in lists}
+    current: list[str] = words
+    for word in argv:
+        if word in found:
+            current = found[word]
+        elif current is not words and word.startswith("--"):
+            current = words
+            words.append(word)
+        else:
+            current.append(word)
+    return words + [w for flag, values in found.items() if values for w in (flag, *values)]
 
 
 class _Page(io.StringIO):

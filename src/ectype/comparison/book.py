@@ -70,6 +70,7 @@ class Row:
     steps: dict[int, int] = field(default_factory=dict)
     sampling_s: list[float] = field(default_factory=list)
     worst: list[dict[str, Any]] | None = None
+    likelihood: str | None = None       # "exact" or "bound"
     error: str | None = None
 
     @property
@@ -178,9 +179,8 @@ class Book:
             "label": row.label, "title": row.title, "seeds": row.seeds, "worst_columns": row.worst or [],
             "metrics": {m: self._figure(m, row) for metrics in GROUPS.values() for m in metrics if m in row.values}}
         if row.family is not None:
-            kind = next((c for c in ("exact", "bound") if c in self.families[row.family].capabilities), None)
             entry |= {"family": row.family, "options": row.options, "steps": [row.steps[s] for s in row.seeds if s in row.steps],
-                      "likelihood": kind, "error": row.error}
+                      "likelihood": row.likelihood, "error": row.error}
         return entry
 
     def _figure(self, metric: str, row: Row) -> dict[str, Any]:

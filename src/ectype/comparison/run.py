@@ -149,6 +149,7 @@ def _run_family(book: Book, name: str, train: Train, seed: int, tell: Callable[[
         if cls.capabilities & {"exact", "bound"}:
             nats = float(np.mean(model.log_likelihood(parts.X_test)))
             book.models[name].enter(seed, log_likelihood=nats)
+            book.models[name].likelihood = model.likelihood_
             if parts.schema.is_image:
                 book.models[name].enter(seed, bits_per_dim=-nats / (parts.schema.n_dims * math.log(2)))
         if seed == book.seeds[0]:

@@ -197,5 +197,10 @@ class Flow(GenerativeModel):
         self.train = train
         self.random_state = random_state
 
+    @property
+    def likelihood_(self) -> str:
+        """Exact where every slot is continuous; a bound as soon as one had to be dequantised."""
+        return "exact" if self.objective_.dequantization.is_exact else "bound"
+
     def build(self, schema: Schema, condition: Schema | None) -> FlowObjective:
         return FlowObjective(schema, condition, self.transforms, self.bins, self.net)

@@ -78,6 +78,11 @@ class Dequantization(nn.Module):
         uniform = (torch.arange(k + 1) / sizes.clamp(min=1)[:, None]).clamp(max=1.0) if len(sizes) else torch.zeros(0, 2)
         self.register_buffer("cumulative", uniform)                     # F, (cells, K_max + 1)
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether no slot needs noise, so that log p(y) is log p(x)."""
+        return not self.n_cells and not (not self.is_image and (bool((self.half_cell > 0).any()) or len(self.spiked)))
+
     def fit(self, x: Tensor) -> None:
         """Count how often each slot takes each value in the training part, blanks left out."""
         codes = self._codes(x)                                          # (N, cells)
