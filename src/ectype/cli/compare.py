@@ -51,8 +51,8 @@ def compare(argv: list[str]) -> int:
     if found.interrupted:
         measured = [m for n, m in found.results["models"].items() if n == m["family"] and "c2st" in m["metrics"]]
         asked = len(found.results["settings"]["models"])
-        terminal.say(f"interrupted: {len(measured)} of {asked} families are measured, and the report shows those; the same command starts again",
-                     "yellow")
+        terminal.say(f"interrupted: {len(measured)} of {asked} families are measured, and the report shows those; "
+                     "the same command starts again", "yellow")
     sys.stdout.write(f"{write_report(found.directory)}\n")
     return INTERRUPTED if found.interrupted else 0
 

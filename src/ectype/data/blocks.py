@@ -361,8 +361,9 @@ def fit_category(name: str, kind: str, values: pd.Series) -> Category:
     if ordered:
         counts = counts.reindex(list(values.dtype.categories))
     if len(counts) > MAX_CATEGORIES:
-        raise ColumnError(name, f"column {name!r} has {len(counts):,} categories in {len(values):,} rows", expected=f"at most {MAX_CATEGORIES:,}",
-                        hint=f"leave it out (drop=[{name!r}], on the command line --drop {name}), or merge its rare categories")
+        raise ColumnError(name, f"column {name!r} has {len(counts):,} categories in {len(values):,} rows",
+                          expected=f"at most {MAX_CATEGORIES:,}",
+                          hint=f"leave it out (drop=[{name!r}], on the command line --drop {name}), or merge its rare categories")
     other = next((v for v in counts.index if not isinstance(v, (str, bool, int, float, np.generic))), None)
     if other is not None:
         raise DataError(f"column {name!r} has categories that are neither text nor numbers", expected="text, numbers or booleans",

@@ -225,8 +225,9 @@ def infer_kind(name: str, values: pd.Series, *, is_array: bool = False) -> tuple
         return "datetime", f"{name}: read as dates{order}"
     n_distinct = filled.astype(object).nunique()
     if not is_array and len(filled) >= 100 and n_distinct >= 0.9 * len(filled) and n_distinct <= MAX_CATEGORIES:
-        raise ColumnError(name, f"column {name!r} has {n_distinct:,} different words in {len(filled):,} rows: an identifier, not to be learnt",
-                          got=some(filled.unique(), 3), hint=f"leave it out (drop=[{name!r}], on the command line --drop {name})")
+        what = f"column {name!r} has {n_distinct:,} different words in {len(filled):,} rows: an identifier, not to be learnt"
+        raise ColumnError(name, what, got=some(filled.unique(), 3),
+                          hint=f"leave it out (drop=[{name!r}], on the command line --drop {name})")
     return "categorical", None
 
 

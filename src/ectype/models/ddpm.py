@@ -43,6 +43,7 @@ References
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -149,7 +150,7 @@ class DDPMObjective(Objective):
         c = self.embed_condition(c)
         times = torch.linspace(1, 0, steps + 1, device=self.center.device)
         x = noise.normal(*self.shape)
-        for t, s in zip(times[:-1], times[1:], strict=True):
+        for t, s in pairwise(times):
             x_hat = self.denoise(x, t[None], c)
             if s == 0:                                  # the last step gives the data themselves
                 x = x_hat

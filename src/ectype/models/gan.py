@@ -24,7 +24,8 @@ and at generated rows (R2), makes the equilibrium attractive:
 Samples are drawn from an average over the generator's weights. The held-out curve is the energy distance between held-out rows and samples.
 
 References
-    Goodfellow et al., *Generative adversarial nets*, 2014: equation 1 (value), proposition 1 (D*), theorem 1 (JSD), section 3 (non-saturating).
+    Goodfellow et al., *Generative adversarial nets*, 2014: equation 1 (value), proposition 1 (D*), theorem 1 (JSD),
+        section 3 (non-saturating).
     Mescheder, Geiger & Nowozin, *Which training methods for GANs do actually converge?*, 2018: equations 9–10 (R1, R2).
     Yazıcı et al., *The unusual effectiveness of averaging in GAN training*, 2019.
 """
@@ -134,7 +135,7 @@ class GAN(GenerativeModel):
     preset = PRESET(lr=2e-3, betas=(0.0, 0.99), patience=0.0)
 
     def __init__(self, *, noise_dim: PositiveInt | None = None, game: Game = "non-saturating",
-                 penalty: Annotated[float, Interval(0)] = 0.1, conditional: bool = False, net: Net = Net(), train: Train = Train(),  # noqa: B008
+                 penalty: Annotated[float, Interval(0)] = 0.1, conditional: bool = False, net: Net = Net(), train: Train = Train(),
                  random_state: Any = None):
         self.noise_dim = noise_dim
         self.game = game

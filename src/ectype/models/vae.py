@@ -115,7 +115,7 @@ class VAE(GenerativeModel):
     preset = PRESET(lr=1e-3)
 
     def __init__(self, *, latent_dim: PositiveInt | None = None, beta: Annotated[float, Interval(0)] = 1.0, conditional: bool = False,
-                 net: Net = Net(), train: Train = Train(), random_state: Any = None):     # noqa: B008 (specs are frozen)
+                 net: Net = Net(), train: Train = Train(), random_state: Any = None):
         self.latent_dim = latent_dim
         self.beta = beta
         self.conditional = conditional

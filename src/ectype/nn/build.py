@@ -94,6 +94,4 @@ def _convolves(shape: Shape, net: Net) -> bool:
     if net.kind == "conv" and not image:
         raise InvalidParameterError("a convolutional network cannot read a table", expected='kind "auto" or "mlp"', got='"conv"',
                                     hint="give images as an array (N, H, W) or (N, H, W, channels)")
-    if net.kind == "conv" or (net.kind == "auto" and image):
-        return True
-    return False
+    return net.kind == "conv" or (net.kind == "auto" and image)

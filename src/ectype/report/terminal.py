@@ -36,7 +36,8 @@ def render_table(results: Mapping[str, Any]) -> RenderableType:
                       *(Text(_figure(m, e), "bold green" if name in winners[m] else "") for m in columns))
     for name, e in models.items():
         if name not in marks and name == e["family"]:
-            table.add_row(Text(e["label"]), Text("failed", "red"), *[ABSENT] * len(columns))
+            why = Text("failed", "red") if e["error"] else Text("not reached", "yellow")
+            table.add_row(Text(e["label"]), why, *[ABSENT] * len(columns))
     table.add_section()
     table.add_row(Text("Real data", "italic"), "", *(Text(number(m, results["floor"].get(m)), "italic") for m in columns))
     for e in dummies.values():

@@ -74,7 +74,7 @@ def load_checkpoint(folder: Path, fingerprint: str, loop: Loop) -> bool:
             if kind == "optimiser" and rest.startswith(f"{player}."):
                 i, _, name = rest.removeprefix(f"{player}.").partition(".")
                 weight = loop.parameters[player][int(i)]
-                if value.shape == weight.shape:             # a moment in the memory format of its weight, or the sums differ in the last bit
+                if value.shape == weight.shape:     # a moment in the memory format of its weight, or sums differ in the last bit
                     value = torch.empty_like(weight).copy_(value)
                 state.setdefault(int(i), {})[name] = value
         optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

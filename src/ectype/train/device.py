@@ -1,4 +1,4 @@
-"""Where and how networks run: device, arithmetic, threads. Decided by what the network is, never by a clock, so that it is the same every time."""
+"""Where and how networks run: device, arithmetic, threads. Decided by what a network is, never by a clock: the same every time."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ def arithmetic(module: nn.Module, device: torch.device, precision: str) -> Calla
     ``"auto"`` is bfloat16 on a GPU, and for convolutions on a CPU whose vector units multiply bfloat16 (two to three times as fast as
     float32 there; for the small matrices of a table the conversions cost more than they save). Losses are summed in float32 anyway.
     """
-    native = (device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)) or (device.type == "cpu" and convolves(module) and _cpu_multiplies_bfloat16())
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = device.type == "cpu" and convolves(module) and _cpu_multiplies_bfloat16()
     if precision == "bfloat16" or (precision == "auto" and native):
         return lambda: torch.autocast(device.type, torch.bfloat16)
     return nullcontext
