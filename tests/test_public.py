@@ -38,6 +38,7 @@ def test_families_are_the_registered_classes():
 
 @pytest.mark.parametrize(("error", "builtin"), [
     (errors.InvalidParameterError, ValueError), (errors.DataError, ValueError), (errors.DataFileError, errors.DataError),
+    (errors.ColumnError, errors.DataError),
     (errors.SchemaMismatchError, errors.DataError), (errors.UnknownNameError, ValueError), (errors.CapabilityError, AttributeError),
     (errors.SavedModelError, ValueError), (errors.MissingExtraError, ImportError), (errors.DivergedError, RuntimeError)])
 def test_every_error_is_ours_and_a_builtin(error, builtin):

@@ -52,6 +52,16 @@ def test_what_cannot_be_saved_is_an_unfitted_model(name, tmp_path):
         new(name).save(tmp_path)
 
 
+def test_a_family_that_is_not_registered_cannot_be_saved(tmp_path):
+    class Mine(type(fitted("vae"))):
+        """A family of one's own."""
+
+    model = Mine(net=new("vae").net, train=new("vae").train(budget="1steps")).fit(DATA["table"])
+    with pytest.raises(ectype.errors.CapabilityError, match=r"Mine is not in the registry.*\n.*ectype\.registry"):
+        model.save(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_generator_as_random_state_is_saved_as_its_seed(name, tmp_path):
     for state in (np.random.default_rng(0), np.random.RandomState(0), np.int64(3)):
         model = new(name, random_state=state, train=new(name).train(budget="1steps")).fit(DATA["table"])

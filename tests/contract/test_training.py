@@ -68,6 +68,15 @@ def test_an_interrupted_model_can_be_used_saved_and_continued(name, tmp_path):
 
 
 @pytest.mark.usefixtures("every_step_reports")
+def test_a_run_without_a_seed_goes_on_with_the_seed_it_drew(name, tmp_path):
+    model = new(name, random_state=None)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(DATA["table"], run=tmp_path, progress=Interrupt(5))
+    resumed = new(name, random_state=None).fit(DATA["table"], run=tmp_path)
+    assert resumed.seed_ == model.seed_ and same_weights(resumed, new(name, random_state=model.seed_).fit(DATA["table"]))
+
+
+@pytest.mark.usefixtures("every_step_reports")
 @pytest.mark.parametrize("change", [{"random_state": 1}, {"train": TINY(lr=0.5)}, {"net": None}], ids=["seed", "rate", "network"])
 def test_a_run_of_something_else_is_not_continued(name, change, tmp_path):
     with pytest.raises(KeyboardInterrupt):
