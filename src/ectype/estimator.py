@@ -241,7 +241,8 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         measures in the others is said by them."""
         if self.capabilities & {"exact", "bound"}:
             return self.log_likelihood(X, condition)
-        return self._by_batch(X, condition, lambda x, c: self.objective_.score(x, c, self._shared(len(x)))).astype(np.float64)
+        values = self._by_batch(X, condition, lambda x, c: self.objective_.score(x, c, self._shared(len(x)))).astype(np.float64)
+        return values - self.schema_.beyond(self.schema_.encode(X))
 
     @_can("score")
     def score(self, X: Any, y: Any = None) -> float:
@@ -252,7 +253,8 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     def log_likelihood(self, X: Any, condition: Any = None) -> np.ndarray:
         """log p(x) of each row, ``(N,)``, in nats, or a lower bound of it (``"bound" in capabilities``).
 
-        A density in the user's units for continuous values, a probability for the others (categories, counts, spikes, pixels).
+        A density in the user's units for continuous values, a probability for the others (categories, counts, spikes, pixels). A count
+        beyond the training range has the probability of the nearest one in it, times e^{−d²/2} at d standard units from it.
         """
         values = self._by_batch(X, condition, lambda x, c: self.objective_.log_prob(x, c, self._shared(len(x)))).astype(np.float64)
         if not self.schema_.is_image:
@@ -260,6 +262,7 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             for i, b in enumerate(self.schema_.blocks):
                 if b.type == "number":
                     values += np.where(np.isnan(stored[:, i]), 0.0, b.log_derivative(stored[:, i]))
+            values -= self.schema_.beyond(stored)
         return values
 
     @property

@@ -115,6 +115,17 @@ class Schema:
         values = np.stack([np.asarray(c, dtype=object if self.dtype == "object" else None) for c in columns.values()], axis=1)
         return values if values.dtype.kind == "f" and np.isnan(values).any() else values.astype(self.dtype)
 
+    def beyond(self, stored: np.ndarray) -> np.ndarray:
+        """½ Σ d² of each stored row, ``(N,)``: d is how far a value on a grid, of few levels or with spikes lies beyond the training range,
+        in normalised units. The outermost cells of such columns reach to infinity, so that a model cannot tell 120 from the oldest age."""
+        total = np.zeros(len(stored))
+        for i, b in enumerate(self.blocks):
+            if b.type == "number" and (b.discrete or b.spikes):
+                low, high = b.forward(np.asarray([b.low, b.high]))
+                z = stored[:, i].astype(np.float64)
+                total += 0.5 * np.nan_to_num(np.maximum(np.maximum(z - high, low - z) - 1e-4, 0.0)) ** 2
+        return total
+
     def accepts(self, X: Any) -> np.ndarray:
         """Which rows can be encoded, ``(N,)`` bool: false for unseen categories and for blanks where training had none."""
         X = as_container(X)
