@@ -124,7 +124,7 @@ class GAN(GenerativeModel):
         game : ``"non-saturating"`` or ``"minimax"``: what the generator optimises.
         penalty : weight γ of the gradient penalties R1 and R2; 0 = none, the game of 2014.
         conditional : model x given y; both players then see y.
-        net : the critic's and, backwards, the generator's network.
+        net : the critic's and, backwards, the generator's network; the critic's activation is always leaky.
         train : budget, learning rate and so on.
         random_state : seed of weights and training.
 

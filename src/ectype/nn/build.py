@@ -79,7 +79,7 @@ def residual_width(shape: Shape) -> tuple[int, ...]:
 
 
 def conv_width(shape: Shape) -> tuple[int, ...]:
-    """Channels that double at each halving, until the shorter side is 4 pixels or fewer."""
+    """Channels that double at each halving, until the longer side is 4 pixels or fewer."""
     n = max(1, math.ceil(math.log2(max(shape[-2:]) / 4)))
     return tuple(min(32 * 2**i, 256) for i in range(n))
 
