@@ -30,6 +30,7 @@ from typing import Any
 
 import torch
 from sklearn.mixture import GaussianMixture
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from ..data.schema import Schema
@@ -88,7 +89,8 @@ class AutoencoderObjective(Objective):
         joint = joint.double().cpu().numpy()
         k = max(1, min(len(self.weights), len(joint) // 10))
         floor = 1e-4 * max(float(joint.var(axis=0).mean()), 1e-6)
-        mixture = GaussianMixture(k, reg_covar=floor, random_state=0, max_iter=50, tol=1e-2, init_params="k-means++").fit(joint)
+        with threadpool_limits(1):          # more threads gain nothing here, and wait by spinning where a core is busy
+            mixture = GaussianMixture(k, reg_covar=floor, random_state=0, max_iter=50, tol=1e-2, init_params="k-means++").fit(joint)
         self.weights.zero_()[:k] = torch.from_numpy(mixture.weights_)
         self.means[:k] = torch.from_numpy(mixture.means_)
         self.covariances[:k] = torch.from_numpy(mixture.covariances_)
