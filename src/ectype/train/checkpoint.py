@@ -78,7 +78,6 @@ def load_checkpoint(folder: Path, fingerprint: str, loop: Loop) -> bool:
                     value = torch.empty_like(weight).copy_(value)
                 state.setdefault(int(i), {})[name] = value
         optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-    loop.snapshot = loop._take_snapshot()
     return True
 
 

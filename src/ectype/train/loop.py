@@ -85,8 +85,8 @@ def train(objective: Objective, x: Tensor, c: Tensor | None, settings: Train, se
     with rng.preserved(), threads_for(objective, settings.threads):
         rng.reseed(seed, "prepare")
         objective.prepare(loop.x, loop.c)
-        if folder is not None:
-            load_checkpoint(folder, fingerprint, loop)
+        if folder is not None and load_checkpoint(folder, fingerprint, loop):
+            loop.snapshot = loop._take_snapshot()
         interrupted = loop.run(folder, fingerprint)
         loop.keep_best()
         objective.eval()
