@@ -59,8 +59,7 @@ class Relaxation(nn.Module):
             self.register_buffer(name, torch.tensor(columns, dtype=torch.long), persistent=False)
         offsets = torch.tensor([sum(sizes[:i]) for i in range(len(sizes))], dtype=torch.long)
         index, inside = padded_index(sizes, self.n_numbers + self.n_signs)
-        segment = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes, dtype=torch.long))
-        for name, value in {"offsets": offsets, "index": index, "inside": inside, "segment": segment}.items():
+        for name, value in {"offsets": offsets, "index": index, "inside": inside}.items():
             self.register_buffer(name, value, persistent=False)
 
     def _collect_atoms(self, numbers: list[Number]) -> None:
