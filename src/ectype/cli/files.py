@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import gzip
 import importlib.util
+import io
 import math
 import os
+import re
+import shutil
 import sys
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from ..data.dense import Signal
 from ..data.schema import Schema, as_frame
+from ..data.waves import write_wave
 from ..errors import DataFileError, MissingExtraError
+from .plots import draw_signals
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TABLE_FORMATS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".npz", ".npy")
 ARRAY_FORMATS = (".npz", ".npy")        # hold numbers alone, so that reading them never runs code
 IMAGE_FORMATS = (".png", ".npz", ".npy")
+WAVE_FORMATS = (".zip", "/")            # WAV files, where the rate is known
+DRAWING_FORMATS = (".png", ".svg")      # of a picture about the rows
 STDOUT = "-"
 SMALLEST_TILE = 32                      # smaller images are enlarged, pixel by pixel, to about this
 GAP, GROUND = 2, 128                    # pixels between the tiles, and their level
@@ -45,26 +57,38 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
 
 
 class Output:
-    """Where rows or images go; everything that can be wrong with it is found before the work begins.
+    """Where rows, images or signals go; everything that can be wrong with it is found before the work begins.
 
-    out : a path, or ``-`` for CSV on standard output.
+    out : a path, or ``-`` for CSV on standard output. A folder, for WAV files, ends with ``/``.
     images : images, or else a table.
     numeric : a table of numbers alone.
+    signal : the block of signals.
+    drawing : a picture about the rows is an output too.
     """
 
-    def __init__(self, out: str, *, images: bool = False, numeric: bool = True):
-        self.path = None if out == STDOUT else Path(out).expanduser()
-        self.format = next((f for f in (*TABLE_FORMATS, *IMAGE_FORMATS) if out.lower().endswith(f)), None)
+    def __init__(self, out: str, *, images: bool = False, numeric: bool = True, signal: Signal | None = None, drawing: bool = False):
+        self.path, self.signal = None if out == STDOUT else Path(out).expanduser(), signal
+        self.format = next((f for f in (*TABLE_FORMATS, *IMAGE_FORMATS, *WAVE_FORMATS, *DRAWING_FORMATS) if out.lower().endswith(f)), None)
         fitting = IMAGE_FORMATS if images else tuple(f for f in TABLE_FORMATS if numeric or f not in ARRAY_FORMATS)
+        if signal is not None:
+            fitting = (*IMAGE_FORMATS, *(f for f in TABLE_FORMATS if f not in ARRAY_FORMATS and signal.channels == 1),
+                       *(f for f in WAVE_FORMATS if signal.rate))
+        fitting += DRAWING_FORMATS if drawing else ()
+        what = "images" if images else "a table" if signal is None else "signals"
         if self.path is not None:
             self._check_place(fitting)
-            self._check_format("images" if images else "a table", fitting)
-        elif images:
-            raise DataFileError("images do not go to standard output", expected=f"--out FILE with {_listed(fitting)}")
+            self._check_format(what, fitting)
+        elif images or (signal is not None and signal.channels > 1):
+            several = " of several channels" if signal is not None else ""
+            raise DataFileError(f"{what}{several} do not go to standard output", expected=f"--out FILE with {_listed(fitting)}")
 
     def _check_place(self, fitting: Sequence[str]) -> None:
         folder = self.path.parent
-        if self.path.is_dir():
+        if self.format == "/" and "/" in fitting:
+            if self.path.exists() and not (self.path.is_dir() and not any(self.path.iterdir())):
+                raise DataFileError(f"{self.path} exists", expected="a new or an empty folder for the WAV files",
+                                    hint="choose another --out")
+        elif self.path.is_dir():
             raise DataFileError(f"{self.path} is a folder", expected="a file name", hint=f"--out {self.path}/samples{fitting[0]}")
         if not folder.is_dir():
             raise DataFileError(f"the folder {folder} does not exist", expected="an existing folder", hint=f"mkdir -p {folder}")
@@ -74,6 +98,9 @@ class Output:
     def _check_format(self, what: str, fitting: Sequence[str]) -> None:
         if self.format not in fitting and not self._is_stream:
             why = " (numbers only, and this table has other columns)" if self.format in ARRAY_FORMATS else ""
+            if self.signal is not None:
+                why = (" (their rate is not known: --kind signal@RATE says it when a model is trained)" if self.format in WAVE_FORMATS else
+                       f" (they have {self.signal.channels} channels)" if self.format in TABLE_FORMATS else "")
             expected = f"a file name with {_listed(fitting)}"
             raise DataFileError(f"{what} cannot be written there", expected=expected, got=f"{self.path}{why}")
         if self.format == ".parquet" and importlib.util.find_spec("pyarrow") is None:
@@ -105,6 +132,19 @@ class Output:
             text = frame.to_csv(index=False, sep="\t" if self.format in (".tsv", ".tsv.gz") else ",").encode()
             f.write(gzip.compress(text, mtime=0) if self.format in (".csv.gz", ".tsv.gz") else text)
 
+    @property
+    def is_drawing(self) -> bool:
+        """Whether the file's name asks for a picture about the rows."""
+        return self.format in DRAWING_FORMATS
+
+    def write_drawing(self, figure: Figure) -> None:
+        """A matplotlib figure, the same bytes for the same figure."""
+        from matplotlib import rc_context
+
+        kind = self.format.removeprefix(".")
+        with whole(self.path) as f, rc_context({"svg.hashsalt": "ectype"}):      # matplotlib names the parts of an SVG at random otherwise
+            figure.savefig(f, format=kind, metadata={"Software": None} if kind == "png" else {"Date": None})
+
     def write_images(self, X: np.ndarray, y: pd.Series | None, *, top: float, rows: Sequence[np.ndarray]) -> None:
         """Images ``(N, H, W)`` or ``(N, H, W, C)`` with levels ``0 … top``; ``rows`` is how a PNG arranges them."""
         with whole(self.path) as f:
@@ -113,6 +153,55 @@ class Output:
                 Image.fromarray(sheet(rows, top)).save(f, "PNG")
             else:
                 _write_arrays(f, self.format, X, y)
+
+
+    def write_signals(self, X: np.ndarray, y: pd.Series | None = None, *, beside: np.ndarray | None = None) -> None:
+        """Signals ``(N, L)`` or ``(N, L, channels)``; a PNG draws ``beside``, the originals, below them in grey."""
+        if self.format == "/":
+            self._write_wave_folder(X, y)
+        elif self.format in (".png", ".zip", *ARRAY_FORMATS):
+            with whole(self.path) as f:
+                if self.format == ".png":
+                    draw_signals(f, X, y, rate=self.signal.rate, beside=beside)
+                elif self.format == ".zip":
+                    self._write_wave_zip(f, X, y)
+                else:
+                    _write_arrays(f, self.format, X, y)
+        else:
+            self.write_table(X.reshape(len(X), -1), y)
+
+    def _write_wave_zip(self, f: IO[bytes], X: np.ndarray, y: pd.Series | None) -> None:
+        with zipfile.ZipFile(f, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, wave in zip(wave_names(len(X), y), X, strict=True):
+                content = io.BytesIO()
+                write_wave(content, self.signal.rate, wave)
+                archive.writestr(zipfile.ZipInfo(name), content.getvalue(), zipfile.ZIP_DEFLATED)   # a ZipInfo has no clock in it
+
+    def _write_wave_folder(self, X: np.ndarray, y: pd.Series | None) -> None:
+        """The folder gets its name when all files are written."""
+        part = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        part.mkdir()
+        try:
+            for name, wave in zip(wave_names(len(X), y), X, strict=True):
+                (part / name).parent.mkdir(exist_ok=True)
+                with open(part / name, "wb") as f:
+                    write_wave(f, self.signal.rate, wave)
+            if self.path.exists():
+                self.path.rmdir()
+            os.replace(part, self.path)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+
+
+def wave_names(n: int, y: pd.Series | None) -> list[str]:
+    """``0000.wav``, …; with labels in a sub-folder for each, as they would be read again."""
+    digits = max(4, len(str(n - 1)))
+    names = [f"{i:0{digits}}.wav" for i in range(n)]
+    if y is None:
+        return names
+    folders = [re.sub(r"[^\w .-]", "_", str(v)).strip(". ") or "_" for v in y]
+    return [f"{folder}/{name}" for folder, name in zip(folders, names, strict=True)]
 
 
 def _write_arrays(f: IO[bytes], suffix: str, x: np.ndarray, y: pd.Series | None) -> None:
@@ -159,4 +248,5 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _listed(formats: Sequence[str]) -> str:
-    return " or ".join([", ".join(formats[:-1]), formats[-1]])
+    names = [f"FOLDER{f}" if f == "/" else f for f in formats]
+    return " or ".join([", ".join(names[:-1]), names[-1]])

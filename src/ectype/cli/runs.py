@@ -20,6 +20,7 @@ import pandas as pd
 
 from .. import __version__
 from ..data.blocks import some
+from ..data.dense import as_signals
 from ..data.schema import Schema
 from ..data.sources import Dataset, load
 from ..errors import DataFileError, InvalidParameterError, SavedModelError, SchemaMismatchError
@@ -27,6 +28,7 @@ from ..spec import Spec
 from .files import write_text
 from .terminal import Terminal
 
+CONTAINERS = (".zip", ".wav", ".wave")      # files that a size can be asked of
 CONFIG, LOG, MODEL, WEIGHTS, CHECKPOINT = "config.json", "log.jsonl", "model.json", "model.safetensors", "checkpoint"
 
 
@@ -35,7 +37,8 @@ def resolved(model: str, params: Mapping[str, Any], seed: int, dataset: Dataset,
     """The content of ``config.json``."""
     config = {
         "ectype": __version__, "model": model, "params": {k: _settings(v) for k, v in params.items()}, "seed": seed,
-        "data": {**reading, "source": source, "name": dataset.name, "fingerprint": dataset.fingerprint},
+        "data": {**reading, "kinds": dataset.signal or reading["kinds"], "source": source, "name": dataset.name,
+                 "fingerprint": dataset.fingerprint},
         "columns": list(map(str, dataset.X.columns)) if isinstance(dataset.X, pd.DataFrame) else None,
         "condition": None if condition is None else str(condition.name),
     }
@@ -119,21 +122,41 @@ class Rows:
 
     X: Any
     condition: pd.Series | None
+    labels: pd.Series | None = None
+    """Where the data have any, whether the model saw them or not."""
 
 
-def read_rows(source: str, model: Any, config: Mapping[str, Any], size: tuple[int, int] | None, terminal: Terminal) -> Rows:
+def read_rows(source: str, model: Any, config: Mapping[str, Any], size: tuple[int, ...] | None, terminal: Terminal) -> Rows:
     """Read data in the way of the run's own; columns that the model does not know are left out, with a word."""
-    reading = config.get("data", {})
-    size = size or (tuple(reading["size"]) if reading.get("size") else None)
-    dataset = load(source, kinds=reading.get("kinds"), size=size, quiet=terminal.console.quiet)
+    reading, schema = config.get("data", {}), model.schema_
+    if size is None and reading.get("size") and (Path(source).is_dir() or Path(source).suffix.lower() in CONTAINERS):
+        size = tuple(reading["size"])
+    dataset = load(source, kinds=None if schema.is_signal else reading.get("kinds"), size=size, quiet=terminal.console.quiet)
     for note in dataset.notes:
         terminal.note(note)
-    X, schema = dataset.X, model.schema_
+    X = dataset.X
+    if schema.is_signal:
+        condition = _condition_of(dataset, X, model, config)
+        return Rows(_signals(dataset, schema, config, terminal), condition, _labels_of(dataset, X, config))
     if isinstance(X, np.ndarray) and X.ndim == 2 and schema.container == "dataframe" and X.shape[1] == len(schema.columns):
         X = pd.DataFrame(X, columns=schema.columns)
     schema.encode(X[:1])        # says of a table in place of images, or of missing columns, more than scikit-learn's checks would
     condition = _condition_of(dataset, X, model, config)
-    return Rows(_known_columns(X, schema, condition, terminal) if isinstance(X, pd.DataFrame) else X, condition)
+    labels = _labels_of(dataset, X, config)
+    return Rows(_known_columns(X, schema, condition, terminal) if isinstance(X, pd.DataFrame) else X, condition, labels)
+
+
+def _signals(dataset: Dataset, schema: Schema, config: Mapping[str, Any], terminal: Terminal) -> np.ndarray:
+    """Signals from an array, or from the columns of a table that were signals in training: not the label, and none that were left out."""
+    X, reading, rate = dataset.X, config.get("data", {}), schema.blocks[0].rate
+    if isinstance(X, pd.DataFrame):
+        apart = {reading.get("label"), config.get("condition"), *(reading.get("drop") or ())}
+        X = X.drop(columns=[c for c in X.columns if str(c) in apart])
+    if rate and dataset.rate and dataset.rate != rate:
+        terminal.note(f"these recordings have {dataset.rate:,} samples per second, those of the training {rate:,}")
+    X = as_signals(X)
+    schema.encode(X[:1])        # says of another length more than scikit-learn's checks would
+    return X
 
 
 def _condition_of(dataset: Dataset, X: Any, model: Any, config: Mapping[str, Any]) -> pd.Series | None:
@@ -145,6 +168,14 @@ def _condition_of(dataset: Dataset, X: Any, model: Any, config: Mapping[str, Any
     if dataset.y is None:
         raise SchemaMismatchError("the model is conditional and these data have no labels", got=f"{dataset.n_rows} rows without",
                                   expected=f"the column {name}" if name else "labels", hint="give the condition of every row")
+    return dataset.y
+
+
+def _labels_of(dataset: Dataset, X: Any, config: Mapping[str, Any]) -> pd.Series | None:
+    """The labels of the data, or the column that was named as the label in training."""
+    name = config.get("data", {}).get("label")
+    if dataset.y is None and isinstance(X, pd.DataFrame) and name in X.columns:
+        return X[name]
     return dataset.y
 
 

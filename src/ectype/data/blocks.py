@@ -1,4 +1,4 @@
-"""Blocks: one column, or one image, and the way it is stored.
+"""Blocks: one column (here), or one image or signal (in :mod:`ectype.data.dense`), and the way it is stored.
 
 A Block is fitted on training data, frozen, NumPy only, and knows the way in (:meth:`encode`) and back (:meth:`decode`). It also
 carries what a likelihood needs to know: the grid that the values lie on, the bounds, the number of categories or pixel levels.
@@ -9,6 +9,7 @@ Block       kinds                       stored as               missing values
 `Number`    numeric, integer, datetime  one float32 slot        ``NaN``
 `Category`  categorical, boolean        one float32 slot        a category of its own, the last code
 `Image`     image                       uint8 ``(C, H, W)``     none
+`Signal`    signal                      float32 ``(C, L)``      none
 =========== =========================== ======================= ============================================================
 """
 
@@ -23,6 +24,7 @@ import pandas as pd
 from scipy.special import ndtri
 
 from ..errors import ColumnError, DataError, SchemaMismatchError
+from .dense import HUGE, Image, Signal
 
 MAX_CATEGORIES = 1000
 
@@ -151,7 +153,6 @@ class Number:
 
 FINE_GRID = 1e-3    # a grid finer than this share of the standard deviation is treated as continuous
 CLOSEST = 1e-4      # of two knots in z
-HUGE = 1e150        # a number beyond is infinite, since its square is
 
 
 def _piecewise(x: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -380,59 +381,8 @@ def some(values: Any, n: int = 5) -> str:
     return ", ".join(map(repr, values[:n])) + (f", … ({len(values)} in all)" if len(values) > n else "")
 
 
-@dataclass(frozen=True)
-class Image:
-    """A picture, stored as pixel levels ``0 … levels − 1`` in channels-first order.
-
-    ``dtype`` and ``top`` (the value of the highest level outside) say how it came: uint8 up to 255, whole numbers up to 16, or
-    floats in [0, 1]. ``channels_last`` is false for grey pictures given as ``(N, H, W)``.
-    """
-
-    name: str
-    channels: int
-    height: int
-    width: int
-    levels: int
-    dtype: str
-    top: float
-    channels_last: bool
-
-    kind: ClassVar[str] = "image"
-    type: ClassVar[str] = "image"
-    missing: ClassVar[bool] = False
-    varies: ClassVar[bool] = True
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return (self.channels, self.height, self.width)
-
-    def encode(self, images: np.ndarray) -> np.ndarray:
-        expected = (self.height, self.width) + ((self.channels,) if self.channels_last else ())
-        if images.shape[1:] != expected:
-            raise SchemaMismatchError("images of another shape", expected=f"(N, {', '.join(map(str, expected))})", got=images.shape,
-                                      hint="give images of the size that the model was fitted on")
-        v = np.asarray(images)
-        if v.dtype != np.uint8 or self.top != self.levels - 1:
-            v = np.asarray(v, np.float64)
-            if not np.isfinite(v).all():
-                raise DataError("images have values that are not finite", hint="replace NaN and infinities")
-            v = np.round(v * ((self.levels - 1) / self.top))
-        if v.size and (v.min() < 0 or v.max() > self.levels - 1):
-            raise SchemaMismatchError("pixels outside the range of the training images", expected=f"0 to {self.top:g}",
-                                      got=f"{np.min(images):g} to {np.max(images):g}")
-        v = v.astype(np.uint8)
-        return np.ascontiguousarray(np.moveaxis(v, -1, 1) if self.channels_last else v[:, None])
-
-    def decode(self, stored: np.ndarray) -> np.ndarray:
-        v = np.clip(np.asarray(stored), 0, self.levels - 1)
-        v = np.moveaxis(v, 1, -1) if self.channels_last else v[:, 0]
-        if self.top != self.levels - 1:
-            v = v.astype(np.float64) * (self.top / (self.levels - 1))
-        return np.ascontiguousarray(v.astype(self.dtype))
-
-
-Block = Number | Category | Image
-_TYPES = {cls.type: cls for cls in (Number, Category, Image)}
+Block = Number | Category | Image | Signal
+_TYPES = {cls.type: cls for cls in (Number, Category, Image, Signal)}
 
 
 def block_to_dict(block: Block) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .blocks import Block, Category, Image, to_float
+from .blocks import Block, Category, Image, Signal, to_float
 from .schema import Schema, as_frame
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ N_EXAMPLES = 5
 
 
 def describe(dataset: Dataset, schema: Schema) -> list[dict[str, Any]]:
-    """One row per column (one in all for images), with the keys
+    """One row per column (one in all for images or signals), with the keys
 
     ``column``, ``kind``, ``missing`` (blank cells, and words in a column of numbers), ``distinct`` (different values, or pixel
     levels), ``range`` (``[low, high]``, dates as ISO text; None for categories), ``examples`` (the most frequent categories; None
@@ -25,6 +25,8 @@ def describe(dataset: Dataset, schema: Schema) -> list[dict[str, Any]]:
     """
     if schema.is_image:
         return [_image_row(schema.blocks[0], dataset)]
+    if schema.is_signal:
+        return [_signal_row(schema.blocks[0], dataset)]
     frame, notes = as_frame(dataset.X), (*dataset.notes, *schema.notes)
     rows = []
     for block in schema.blocks:
@@ -35,10 +37,23 @@ def describe(dataset: Dataset, schema: Schema) -> list[dict[str, Any]]:
 
 def _image_row(block: Image, dataset: Dataset) -> dict[str, Any]:
     colour = {1: "grey", 3: "colour"}.get(block.channels, f"{block.channels} channels")
-    note = f"{dataset.n_rows:,} pictures, {block.height}x{block.width}, {colour}"
-    if dataset.y is not None:
-        note += f", {pd.Series(dataset.y).nunique():,} labels"
+    note = f"{dataset.n_rows:,} pictures, {block.height}x{block.width}, {colour}{_labels(dataset)}"
     return _row(block, missing=0, distinct=block.levels, range_=[0.0, block.top], examples=None, note=note)
+
+
+def _signal_row(block: Signal, dataset: Dataset) -> dict[str, Any]:
+    note = f"{dataset.n_rows:,} signals, {signal_shape(block)}{_labels(dataset)}"
+    return _row(block, missing=0, distinct=len(np.unique(dataset.X)), range_=[block.low, block.high], examples=None, note=note)
+
+
+def signal_shape(block: Signal) -> str:
+    """Length, channels and rate in words."""
+    words = f"{block.length:,} samples, {block.channels} channel{'s' * (block.channels != 1)}"
+    return words + (f", {block.rate:,} Hz ({block.length / block.rate:.3g} s)" if block.rate else "")
+
+
+def _labels(dataset: Dataset) -> str:
+    return "" if dataset.y is None else f", {pd.Series(dataset.y).nunique():,} labels"
 
 
 def _column_row(block: Block, values: pd.Series, notes: list[str]) -> dict[str, Any]:

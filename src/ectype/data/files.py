@@ -1,6 +1,7 @@
 """A path to rows: the format is told by the content of the file, not by its name.
 
-    CSV, TSV, …  -> tables.py      NPY, NPZ, IDX -> arrays.py      folder or zip of pictures -> images.py
+    CSV, TSV, …  -> tables.py      folder or zip of pictures   -> images.py
+    NPY, NPZ, IDX -> arrays.py      WAV, folder or zip of those -> waves.py
 
 Any of them may be gzipped. An IDX file of images brings the labels that lie beside it under the usual name.
 """
@@ -20,10 +21,13 @@ import pandas as pd
 from ..errors import DataFileError
 from .arrays import as_data, as_labels, is_idx, read_idx, read_npy, read_npz
 from .blocks import some
-from .images import SUFFIXES, folder_entries, read_pictures, zip_entries
+from .entries import Entry, folder_entries, zip_entries
+from .images import SUFFIXES, read_pictures
 from .tables import read_parquet, read_text_table
+from .waves import SUFFIXES as WAVES
+from .waves import read_waves
 
-FORMATS = "CSV, TSV, Parquet, NPY, NPZ, IDX (any of them gzipped), or a folder or zip of pictures"
+FORMATS = "CSV, TSV, Parquet, NPY, NPZ, IDX (any of them gzipped), or a folder or zip of pictures or WAV files"
 PICTURE_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")
 ADVICE = {
     (".xlsx", ".xls", ".ods"): "save the sheet as CSV",
@@ -34,9 +38,12 @@ ADVICE = {
 }
 
 
-def read(path: Path, *, kinds: Mapping[str, str] | None = None, size: tuple[int, int] | None = None,
+def read(path: Path, *, kinds: Mapping[str, str] | None = None, size: tuple[int, ...] | None = None,
          ) -> tuple[Any, pd.Series | None, list[str]]:
-    """Rows or images, labels where the file holds them apart, and notes. Raises :class:`DataFileError` for what cannot be read."""
+    """Rows, images or :class:`~ectype.data.waves.Recordings`, labels where the file holds them apart, and notes.
+
+    ``size`` is the height and width of pictures, or the samples of a recording. Raises :class:`DataFileError` for what cannot be read.
+    """
     if path.is_dir():
         return _read_folder(path, size)
     for suffixes, hint in ADVICE.items():
@@ -48,9 +55,11 @@ def read(path: Path, *, kinds: Mapping[str, str] | None = None, size: tuple[int,
     if data.startswith(b"PK\x03\x04"):
         raise DataFileError(f"{path.name} is a damaged zip", got=f"{len(data):,} bytes without a directory at the end",
                             hint="fetch it again: it may be cut short")
+    if data[:4] in (b"RIFF", b"RIFX", b"RF64") and data[8:12] == b"WAVE":
+        return _read_recording(path, data, size)
     if size is not None:
-        raise DataFileError("only pictures can be resized", expected="a folder or a zip of pictures", got=path.name,
-                            hint="leave size out")
+        raise DataFileError("only pictures and recordings have a size", expected="a folder or a zip of pictures or WAV files",
+                            got=path.name, hint="leave size out")
     if not data:
         raise DataFileError(f"{path.name} is empty", expected="a header line and at least 2 rows")
     if data.startswith(b"\x93NUMPY"):
@@ -78,29 +87,46 @@ def read_bytes(path: Path) -> bytes:
         raise DataFileError(f"{path} cannot be read", got=e.strerror or str(e)) from e
 
 
-def _read_folder(folder: Path, size: tuple[int, int] | None) -> tuple[Any, pd.Series | None, list[str]]:
-    entries = folder_entries(folder)
-    if not entries:
-        files = sorted(p.name for p in folder.iterdir() if p.is_file())
-        hint = f"give one file: {folder / files[0]}" if files else None
-        raise DataFileError(f"the folder {folder} holds no pictures", expected=", ".join(sorted(SUFFIXES)),
-                            got=some(files, 3) if files else "no files", hint=hint)
-    return read_pictures(entries, size=size)
+def _read_folder(folder: Path, size: tuple[int, ...] | None) -> tuple[Any, pd.Series | None, list[str]]:
+    pictures, waves = folder_entries(folder, SUFFIXES), folder_entries(folder, WAVES)
+    if pictures or waves:
+        return _read_entries(pictures, waves, size)
+    files = sorted(p.name for p in folder.iterdir() if p.is_file())
+    hint = f"give one file: {folder / files[0]}" if files else None
+    raise DataFileError(f"the folder {folder} holds no pictures and no WAV files", expected=", ".join(sorted(SUFFIXES | WAVES)),
+                        got=some(files, 3) if files else "no files", hint=hint)
 
 
-def _read_zip(path: Path, data: bytes, kinds: Mapping[str, str] | None, size: tuple[int, int] | None,
+def _read_entries(pictures: list[Entry], waves: list[Entry], size: tuple[int, ...] | None) -> tuple[Any, pd.Series | None, list[str]]:
+    """The pictures or the recordings, whichever are more."""
+    if len(pictures) >= len(waves):
+        X, y, notes = read_pictures(pictures, size=size)
+        return X, y, notes + ([f"left out, beside the pictures: {len(waves)} WAV files"] if waves else [])
+    X, y, notes = read_waves(waves, size=size)
+    return X, y, notes + ([f"left out, beside the recordings: {len(pictures)} pictures"] if pictures else [])
+
+
+def _read_recording(path: Path, data: bytes, size: tuple[int, ...] | None) -> tuple[Any, pd.Series | None, list[str]]:
+    if size is None:
+        raise DataFileError(f"{path.name} is a single recording", expected="a folder or a zip of WAV files",
+                            hint="give the folder that holds it, or cut it into windows: --size 4000 (size=4000)")
+    return read_waves([(PurePosixPath(path.name), lambda: data)], size=size)
+
+
+def _read_zip(path: Path, data: bytes, kinds: Mapping[str, str] | None, size: tuple[int, ...] | None,
               ) -> tuple[Any, pd.Series | None, list[str]]:
-    """An NPZ, a zip of pictures, or a zip with a single table in it."""
+    """An NPZ, a zip of pictures or WAV files, or a zip with a single table in it."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         names = [n for n in archive.namelist() if not n.endswith("/") and not n.startswith("__MACOSX")]
         if names and all(n.endswith(".npy") for n in names):
             return read_npz(data)
-        if entries := zip_entries(archive):
-            return read_pictures(entries, size=size)
+        pictures, waves = zip_entries(archive, SUFFIXES), zip_entries(archive, WAVES)
+        if pictures or waves:
+            return _read_entries(pictures, waves, size)
         if len(names) == 1 and PurePosixPath(names[0]).suffix.lower() in (".csv", ".tsv", ".txt", ".data"):
             frame, notes = read_text_table(archive.read(names[0]), kinds=kinds)
             return frame, None, [f"the table is {names[0]} in the zip", *notes]
-    raise DataFileError(f"{path.name} holds no pictures", expected="a zip of pictures, or of one CSV",
+    raise DataFileError(f"{path.name} holds no pictures", expected="a zip of pictures or WAV files, or of one CSV",
                         got=some(names, 3) if names else "nothing", hint="unpack it and give the file that you mean")
 
 

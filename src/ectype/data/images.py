@@ -8,44 +8,25 @@ cannot be read is left out and named in a note.
 from __future__ import annotations
 
 import io
-import re
 import warnings
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
 
 from ..errors import DataError, DataFileError, InvalidParameterError
+from .entries import Entry, folder_labels
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
 ORIENTATION = 0x0112            # EXIF tag; values from 5 on swap height and width
 UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, RuntimeError, NotImplementedError,
               zlib.error, zipfile.BadZipFile, Image.DecompressionBombError)     # what Pillow and zipfile raise for damaged files
-
-Entry = tuple[PurePosixPath, Callable[[], bytes]]
-
-
-def folder_entries(folder: Path) -> list[Entry]:
-    """The pictures below a folder, by relative path, ``2.png`` before ``10.png``."""
-    paths = [p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()]
-    return _in_order([(PurePosixPath(p.relative_to(folder).as_posix()), p.read_bytes) for p in paths])
-
-
-def zip_entries(archive: zipfile.ZipFile) -> list[Entry]:
-    """The pictures in an open zip, ordered as those of a folder."""
-    paths = [PurePosixPath(name) for name in archive.namelist() if not name.endswith("/")]
-    return _in_order([(p, lambda p=p: archive.read(str(p))) for p in paths if p.suffix.lower() in SUFFIXES])
-
-
-def _in_order(entries: list[Entry]) -> list[Entry]:
-    visible = [e for e in entries if not any(part.startswith((".", "__MACOSX")) for part in e[0].parts)]
-    return sorted(visible, key=lambda e: [(int(t), "") if i % 2 else (-1, t) for i, t in enumerate(re.split(r"(\d+)", str(e[0])))])
 
 
 def read_pictures(entries: Sequence[Entry], *, size: tuple[int, int] | None = None,
@@ -91,7 +72,7 @@ def read_pictures(entries: Sequence[Entry], *, size: tuple[int, int] | None = No
     if size is not None and set(sizes) != {tuple(size)}:
         notes.append(f"cut centrally and resized to {size[0]}x{size[1]}: {len(good) - sizes[tuple(size)]} of {len(good)} pictures")
     images, more = _stack(pictures)
-    labels, remark = _labels(good)
+    labels, remark = folder_labels(good, "picture")
     return images, labels, notes + more + remark
 
 
@@ -154,21 +135,6 @@ def _stack(pictures: list[_Picture]) -> tuple[np.ndarray, list[str]]:
         if count := sum(what in p.done for p in pictures):
             notes.append(f"{note}: {count} of {n} pictures")
     return images, notes
-
-
-def _labels(paths: list[PurePosixPath]) -> tuple[pd.Series | None, list[str]]:
-    """The folder of each picture below the folder that holds them all; None where that is the same for all."""
-    parents = [p.parts[:-1] for p in paths]
-    shared = 0
-    while all(len(p) > shared and p[shared] == parents[0][shared] for p in parents):
-        shared += 1
-    classes = ["/".join(p[shared:]) for p in parents]
-    if len(set(classes)) == 1:
-        return None, []
-    if "" in classes:
-        outside = f"{classes.count('')} of {len(classes)} lie outside"
-        return None, [f"no labels, because not every picture lies in a sub-folder: {outside}"]
-    return pd.Series(classes, name="label", dtype="str"), []
 
 
 def _reason(e: Exception) -> str:

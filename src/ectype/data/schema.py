@@ -2,8 +2,9 @@
 
     X  --encode-->  stored array  --decode-->  X
 
-``X`` is a DataFrame or a 2-D array (a table), or a 3-D / 4-D array (images). A table is stored as float32 ``(N, columns)``, images
-as uint8 ``(N, C, H, W)``; what each slot means is said by its :mod:`Block <ectype.data.blocks>`. NumPy and pandas only.
+``X`` is a DataFrame or a 2-D array (a table), or a 3-D / 4-D array (images), or, where ``kinds="signal"`` says so, an array ``(N, L)``
+or ``(N, L, channels)`` of one-dimensional signals. A table is stored as float32 ``(N, columns)``, images as uint8 ``(N, C, H, W)``,
+signals as float32 ``(N, C, L)``; what each slot means is said by its :mod:`Block <ectype.data.blocks>`. NumPy and pandas only.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import pandas as pd
 from scipy.sparse import issparse
 
 from ..errors import ColumnError, DataError, InvalidParameterError, SchemaMismatchError, UnknownNameError
-from .blocks import MAX_CATEGORIES, Block, Image, block_from_dict, block_to_dict, day_comes_first, fit_category, fit_number, some, to_float
+from .blocks import MAX_CATEGORIES, Block, block_from_dict, block_to_dict, day_comes_first, fit_category, fit_number, some, to_float
+from .dense import as_signals, fit_image, fit_signal, whole_kind
 
 KINDS = ("numeric", "integer", "boolean", "categorical", "datetime")
 NUMBERS_SHARE = 0.8     # a column of words is a column of numbers when at least this share of its filled cells are numbers
@@ -28,8 +30,8 @@ NUMBERS_SHARE = 0.8     # a column of words is a column of numbers when at least
 class Schema:
     """An ordered tuple of Blocks and the container that ``X`` came in.
 
-    ``container`` is ``"dataframe"``, ``"array"`` (2-D) or ``"images"``; ``notes`` are sentences about what was inferred; ``labels`` are
-    the columns of a DataFrame whose labels are numbers (Blocks are named by text).
+    ``container`` is ``"dataframe"``, ``"array"`` (2-D), ``"images"`` or ``"signals"``; ``notes`` are sentences about what was inferred;
+    ``labels`` are the columns of a DataFrame whose labels are numbers (Blocks are named by text).
     """
 
     blocks: tuple[Block, ...]
@@ -43,13 +45,21 @@ class Schema:
         return self.container == "images"
 
     @property
+    def is_signal(self) -> bool:
+        return self.container == "signals"
+
+    @property
+    def is_table(self) -> bool:
+        return self.container in ("dataframe", "array")
+
+    @property
     def columns(self) -> list[str]:
         return [b.name for b in self.blocks]
 
     @property
     def stored_shape(self) -> tuple[int, ...]:
         """Shape of one stored row."""
-        return self.blocks[0].shape if self.is_image else (len(self.blocks),)
+        return (len(self.blocks),) if self.is_table else self.blocks[0].shape
 
     @property
     def n_dims(self) -> int:
@@ -57,11 +67,17 @@ class Schema:
         return int(np.prod(self.stored_shape))
 
     @classmethod
-    def fit(cls, X: Any, *, kinds: Mapping[str, str] | None = None) -> Schema:
-        """Infer the Blocks of ``X``; ``kinds`` overrides the kind of single columns.
+    def fit(cls, X: Any, *, kinds: Mapping[str, str] | str | None = None) -> Schema:
+        """Infer the Blocks of ``X``; ``kinds`` overrides the kind of single columns of a table.
 
-        Raises :class:`DataError` where there is nothing to learn from: no rows, one row, infinities, an identifier column.
+        ``kinds="signal"`` says that ``X`` is an array ``(N, L)`` or ``(N, L, channels)`` of signals; ``"signal@8000"`` adds the samples
+        per second. A DataFrame of numbers may be ``(N, L)`` signals too; they come back as an array.
+
+        Raises :class:`DataError` where there is nothing to learn from: no rows, one row, infinities, an identifier column, signals of
+        one sample.
         """
+        rate = whole_kind(kinds) if isinstance(kinds, str) else None
+        kinds = {} if rate is not None else kinds
         kinds = {str(column): kind for column, kind in (kinds or {}).items()}
         for column, kind in kinds.items():
             if kind not in KINDS:
@@ -70,8 +86,11 @@ class Schema:
         X = as_container(X)
         if len(X) < 2:
             raise DataError("too few rows to learn from", expected="at least 2 rows", got=f"n_samples = {len(X)}")
+        if rate is not None:
+            signal, notes = fit_signal(X, rate)
+            return cls((signal,), "signals", signal.dtype, tuple(notes))
         if isinstance(X, np.ndarray) and X.ndim > 2:
-            return cls((_fit_image(X),), "images", str(X.dtype))
+            return cls((fit_image(X),), "images", str(X.dtype))
         container, dtype = ("dataframe", "") if isinstance(X, pd.DataFrame) else ("array", str(X.dtype))
         frame = as_frame(X)
         unknown = set(kinds) - set(frame.columns)
@@ -85,8 +104,10 @@ class Schema:
         return cls(tuple(blocks), container, dtype, tuple(notes), tuple(map(int, labels)))
 
     def encode(self, X: Any) -> np.ndarray:
-        """Stored array of ``X``: float32 ``(N, columns)`` or uint8 ``(N, C, H, W)``."""
+        """Stored array of ``X``: float32 ``(N, columns)``, uint8 ``(N, C, H, W)`` or float32 ``(N, C, L)``."""
         X = as_container(X)
+        if self.is_signal:
+            return self.blocks[0].encode(X)
         if self.is_image:
             if not isinstance(X, np.ndarray) or X.ndim < 3:
                 raise SchemaMismatchError("a table was given", expected=f"images of shape {self.stored_shape}", got=f"shape {X.shape}")
@@ -106,7 +127,7 @@ class Schema:
 
     def decode(self, stored: np.ndarray) -> Any:
         """The inverse of :meth:`encode`: the same container, columns, dtypes, categories, bounds and blanks."""
-        if self.is_image:
+        if not self.is_table:
             return self.blocks[0].decode(stored)
         columns = {b.name: b.decode(stored[:, i]) for i, b in enumerate(self.blocks)}
         if self.container == "dataframe":
@@ -126,12 +147,27 @@ class Schema:
                 total += 0.5 * np.nan_to_num(np.maximum(np.maximum(z - high, low - z) - 1e-4, 0.0)) ** 2
         return total
 
+    def log_derivative(self, stored: np.ndarray) -> np.ndarray:
+        """log |d stored / d user's units| of each row, ``(N,)``: turns a log-density of stored rows into one of the user's values by
+        addition. Values that have a probability, missing ones included, add nothing."""
+        if self.is_signal:
+            return np.full(len(stored), self.blocks[0].log_derivative)
+        total = np.zeros(len(stored))
+        for i, b in enumerate(self.blocks):
+            if b.type == "number":
+                total += np.where(np.isnan(stored[:, i]), 0.0, b.log_derivative(stored[:, i]))
+        return total
+
     def accepts(self, X: Any) -> np.ndarray:
-        """Which rows can be encoded, ``(N,)`` bool: false for unseen categories and for blanks where training had none."""
+        """Which rows can be encoded, ``(N,)`` bool: false for unseen categories, for blanks where training had none, and for signals that
+        are not finite throughout."""
         X = as_container(X)
         ok = np.ones(len(X), bool)
         if self.is_image:
             return ok
+        if self.is_signal:
+            v = as_signals(X).astype(np.float64)
+            return np.isfinite(v).reshape(len(v), -1).all(1)
         frame = as_frame(X)
         for i, b in enumerate(self.blocks):
             column = frame[b.name] if self.container == "dataframe" else frame.iloc[:, i]
@@ -249,29 +285,3 @@ def _looks_like_dates(filled: pd.Series) -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")     # a guess about the format is all that is wanted here
         return bool(pd.to_datetime(head, errors="coerce", format="mixed").notna().mean() >= 0.95)
-
-
-def _fit_image(X: np.ndarray) -> Image:
-    """Pixel levels: uint8 as they are, small whole numbers (digits' 0–16, binary 0/1) as their own levels, floats in [0, 1] in 256."""
-    if X.size == 0:
-        raise DataError("images without pixels", got=X.shape)
-    if X.dtype == object or not np.isfinite(X).all():
-        raise DataError("images have values that are not finite numbers", hint="replace NaN and infinities")
-    low, high = float(X.min()), float(X.max())
-    height, width = X.shape[1:3]
-    channels, channels_last = (X.shape[3], True) if X.ndim == 4 else (1, False)
-    common = dict(name="image", channels=channels, height=height, width=width, dtype=str(X.dtype), channels_last=channels_last)
-    if channels > 4:
-        raise DataError("images with more than four channels", expected="(N, H, W) or (N, H, W, channels)", got=X.shape,
-                        hint="np.moveaxis(X, 1, -1) puts the channels last" if X.shape[1] in (1, 3, 4) else None)
-    if low < 0:
-        raise DataError("pixels below zero", expected="uint8 levels, or floats in [0, 1]", got=f"{low:g} to {high:g}",
-                        hint="shift and scale the images to [0, 1]")
-    whole = X.dtype.kind in "bui" or bool((np.round(X) == X).all())
-    if whole and high <= 255 and not (X.dtype.kind == "f" and high <= 1 and low == high):
-        levels = 2 if high <= 1 else 17 if high <= 16 else 256       # ink or none; scikit-learn's digits; bytes
-        return Image(levels=levels, top=float(levels - 1), **common)
-    if high <= 1:
-        return Image(levels=256, top=1.0, **common)
-    raise DataError("pixels out of range", expected="uint8 levels up to 255, or floats in [0, 1]", got=f"{low:g} to {high:g}",
-                    hint="divide by the largest value")

@@ -20,10 +20,12 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError, DataFileError, UnknownNameError
+from .dense import as_signals, signal_rate, whole_kind
 from .files import read
 from .named import NAMES, read_named
 from .schema import as_container, as_frame
 from .toy import Truth
+from .waves import Recordings
 
 __all__ = ["NAMES", "Dataset", "load", "names"]
 
@@ -32,12 +34,13 @@ LABEL_WORDS = ("y", "label", "labels", "target", "class")       # what the label
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Rows of a table or images, with their labels.
+    """Rows of a table, images or signals, with their labels.
 
-    ``X`` is a DataFrame, a 2-D array (a table) or images ``(N, H, W)`` or ``(N, H, W, C)``. ``label`` is the name of the label
-    column where the user named one; a table still contains it, and ``y`` is that column. ``y`` may be there without ``label``: the
-    labels of images, the target of a bundled table. ``truth`` is the density that the rows were drawn from, where it is known.
-    ``notes`` say what was inferred or cleaned.
+    ``X`` is a DataFrame, a 2-D array (a table), images ``(N, H, W)`` or ``(N, H, W, C)``, or, where ``signal`` says so, signals
+    ``(N, L)`` or ``(N, L, channels)``. ``label`` is the name of the label column where the user named one; a table still contains it,
+    and ``y`` is that column. ``y`` may be there without ``label``: the labels of images and signals, the target of a bundled table.
+    ``truth`` is the density that the rows were drawn from, where it is known. ``notes`` say what was inferred or cleaned. ``signal`` is
+    the ``kinds`` that ``Schema.fit`` needs for signals, ``"signal"`` or ``"signal@RATE"``, and None for tables and images.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Dataset:
     label: str | None = None
     truth: Truth | None = None
     notes: tuple[str, ...] = ()
+    signal: str | None = None
 
     def __post_init__(self) -> None:
         if not self.n_rows:
@@ -59,7 +63,20 @@ class Dataset:
 
     @property
     def is_image(self) -> bool:
-        return self.X.ndim > 2
+        return self.X.ndim > 2 and not self.is_signal
+
+    @property
+    def is_signal(self) -> bool:
+        return self.signal is not None
+
+    @property
+    def is_table(self) -> bool:
+        return self.X.ndim == 2 and not self.is_signal
+
+    @property
+    def rate(self) -> int:
+        """Samples per second of signals; 0 where not known."""
+        return signal_rate(self.signal) or 0
 
     @property
     def features(self) -> pd.DataFrame | np.ndarray:
@@ -83,31 +100,44 @@ class Dataset:
         return digest.hexdigest()
 
 
-def load(source: Any, *, label: str | None = None, kinds: Mapping[str, str] | None = None, drop: Sequence[str] = (),
-         size: tuple[int, int] | None = None, quiet: bool = False) -> Dataset:
+def load(source: Any, *, label: str | None = None, kinds: Mapping[str, str] | str | None = None, drop: Sequence[str] = (),
+         size: tuple[int, ...] | int | None = None, quiet: bool = False) -> Dataset:
     """A data set by its name (see :data:`NAMES`), by the path of a file or a folder, or from a DataFrame or an array.
 
     ``label`` names the label column, ``drop`` columns to leave out, ``kinds`` the kinds of columns as for ``Schema.fit`` (the text
     of a categorical column is then kept as it is), ``size`` the height and width to bring pictures to. ``quiet`` hides the progress
     bar of a download. A name wins over a file of the same name in the working folder; write ``./digits`` for the file.
 
+    ``kinds="signal"`` (``"signal@8000"`` with the samples per second) says that the rows are signals: every column that is neither
+    left out nor the label is a sample. WAV files are signals without being called so; ``size``, a number of samples, cuts them into
+    windows.
+
     Raises :class:`UnknownNameError` for a name, a column or a label that does not exist, and :class:`DataError` or
     :class:`DataFileError` for data that cannot be used, saying what was expected.
     """
-    truth = None
+    truth, signal = None, None
+    if isinstance(kinds, str):
+        whole_kind(kinds)
+        kinds, signal = None, kinds
+    size = (size,) if isinstance(size, int) else size
     if isinstance(source, (str, os.PathLike)):
         text = os.fspath(source)
         name = text.lower().replace("-", "_")
         if isinstance(source, str) and name in NAMES:
             X, y, truth, notes = read_named(name, quiet=quiet)
             if size is not None:
-                raise DataError("only pictures in a folder or a zip can be resized", got=name, hint="leave size out")
+                raise DataError("only pictures and recordings in a folder or a zip have a size", got=name, hint="leave size out")
         else:
             path = _existing(text)
             name = path.resolve().name.removesuffix(".gz").rsplit(".", 1)[0] if path.is_file() else path.resolve().name
             X, y, notes = read(path, kinds=kinds, size=size)
     else:
         name, X, y, notes = "data", as_container(source), None, []
+    if isinstance(X, Recordings):
+        X, signal = X.samples, f"signal@{X.rate}"
+        _require(kinds or (), ())
+    if signal is not None:
+        return _signals(name, X, y, label, signal, drop, notes)
     X = _without(X, drop)
     if kinds and isinstance(X, pd.DataFrame):
         _require(kinds, X.columns)
@@ -116,6 +146,29 @@ def load(source: Any, *, label: str | None = None, kinds: Mapping[str, str] | No
         if extra and truth is not None:
             truth, notes = None, [*notes, f"with the column {label!r} the known density no longer applies"]
     return Dataset(name, X, y, label, truth, tuple(notes))
+
+
+def _signals(name: str, X: Any, y: pd.Series | None, label: str | None, signal: str, drop: Sequence[str], notes: list[str]) -> Dataset:
+    """Signals from an array, or from the columns of a table that are not the label."""
+    if isinstance(X, pd.DataFrame) or drop:
+        X = _without(X, drop)
+    if isinstance(X, pd.DataFrame) and label is not None and label in X.columns:
+        X, y = X.drop(columns=label), X[label]
+    elif label is not None:
+        if y is None and isinstance(X, pd.DataFrame):
+            _require([label], X.columns)
+        y = _own_labels(y, label, "signals")
+    return Dataset(name, as_signals(X), y, label, None, tuple(notes), signal)
+
+
+def _own_labels(y: pd.Series | None, label: str, what: str) -> pd.Series:
+    """The labels of images or signals, which have no columns that could be named."""
+    if y is None:
+        raise DataError(f"these {what} have no labels", got=f"label={label!r}",
+                        hint="give one sub-folder per class, or labels under y in the NPZ")
+    if label not in LABEL_WORDS:
+        raise UnknownNameError("label", label, [str(y.name)])
+    return y
 
 
 def names() -> dict[str, str]:
@@ -160,12 +213,7 @@ def _without(X: Any, drop: Sequence[str]) -> Any:
 def _with_label(X: Any, y: pd.Series | None, label: str) -> tuple[Any, pd.Series, bool]:
     """A table that contains the label column, the labels, and whether that column had to be added."""
     if X.ndim > 2:
-        if y is None:
-            raise DataError("these images have no labels", got=f"label={label!r}",
-                            hint="give one sub-folder per class, or labels under y in the NPZ")
-        if label not in LABEL_WORDS:
-            raise UnknownNameError("label", label, [str(y.name)])
-        return X, y, False
+        return X, _own_labels(y, label, "images"), False
     X = as_frame(X)
     if label in X.columns:
         return X, X[label], False

@@ -98,8 +98,8 @@ def _correlation_ratio(x: np.ndarray, present: np.ndarray, indicator: np.ndarray
 
 
 def worst_columns(test: np.ndarray, generated: np.ndarray, schema: Schema) -> list[ColumnDistance]:
-    """The distance of every column of a table, the worst first; an empty list for images, which have no columns."""
-    if schema.is_image:
+    """The distance of every column of a table, the worst first; an empty list for images and signals, which have no columns."""
+    if not schema.is_table:
         return []
     distance = {"number": _number_distance, "category": _category_distance}
     found = [ColumnDistance(b.name, b.kind, distance[b.type](test[:, j], generated[:, j])) for j, b in enumerate(schema.blocks)]

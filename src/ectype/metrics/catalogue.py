@@ -36,7 +36,8 @@ METRICS = {m.name: m for m in (
            "It sees two moments only: a blurred mixture with the right covariance scores well.",
            "Dowson & Landau 1982"),
     Metric("frechet_features", "Fréchet distance, features", "lower", "share of the real variance",
-           "The same distance in features that carry shape: of a small CNN for images, random Fourier features for tables.",
+           "The same distance in features that carry shape: of a small CNN for images, random convolutions for signals, random Fourier "
+           "features for tables.",
            "The features are fixed and trained on this data set, so figures of different data sets cannot be compared.",
            "Heusel et al. 2017; Rahimi & Recht 2007"),
     Metric("sliced_wasserstein", "Sliced Wasserstein distance", "lower", "standard deviations",

@@ -15,11 +15,11 @@ import numpy as np
 
 from ..data.schema import Schema
 from ..rng import numpy_generator, seed_of
-from .spaces import Columns, Pixels, PrincipalComponents, chunks
+from .spaces import Columns, Pixels, PrincipalComponents, Samples, chunks
 from .stored import subsample
 from .threads import one_thread
 
-NOISE = 0.2                 # of `bootstrap_noise`, in standard deviations of a column; half of it, in full range, for pixels
+NOISE = 0.2                 # of `bootstrap_noise`, in standard deviations of a column or channel; half of it, in full range, for pixels
 RESAMPLED = 0.1             # share of categories that `bootstrap_noise` draws anew
 COMPONENTS = (1, 2, 4, 8, 16)
 MIXTURE_DIMS = 128
@@ -32,7 +32,7 @@ def training_copy(train: np.ndarray, schema: Schema, n: int, seed: int = 0) -> n
 
 
 def marginals(train: np.ndarray, schema: Schema, n: int, seed: int = 0) -> np.ndarray:
-    """Each column, or pixel, drawn from its own values, independently of the others."""
+    """Each column, pixel or sample of a signal drawn from its own values, independently of the others."""
     rng = numpy_generator(seed, "marginals")
     flat = train.reshape(len(train), -1)
     width = flat.shape[1]
@@ -43,13 +43,13 @@ def marginals(train: np.ndarray, schema: Schema, n: int, seed: int = 0) -> np.nd
 def gaussian_mixture(train: np.ndarray, schema: Schema, n: int, seed: int = 0) -> np.ndarray:
     """A mixture of Gaussians with full covariances, fitted by EM; components are doubled while that lowers the BIC.
 
-    It lives in a relaxed space (standardised numbers with marks for blanks, one-hot categories, pixels), in its first principal
+    It lives in a relaxed space (standardised numbers with marks for blanks, one-hot categories, pixels, samples), in its first principal
     components, at most ``MIXTURE_DIMS``, and is fitted to at most ``MIXTURE_ROWS`` rows. A draw becomes the nearest stored row.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
-    relaxed = Pixels(schema) if schema.is_image else Columns(train, schema, seed)
+    relaxed = Pixels(schema) if schema.is_image else Samples(schema) if schema.is_signal else Columns(train, schema, seed)
     rows = subsample(train, MIXTURE_ROWS, seed, "mixture rows")
     components = PrincipalComponents(relaxed, rows, MIXTURE_DIMS, seed)
     z = components(rows)
@@ -73,7 +73,7 @@ def gaussian_mixture(train: np.ndarray, schema: Schema, n: int, seed: int = 0) -
 
 
 def bootstrap_noise(train: np.ndarray, schema: Schema, n: int, seed: int = 0) -> np.ndarray:
-    """Training rows, drawn with replacement, with noise on every number and pixel and some categories drawn anew."""
+    """Training rows, drawn with replacement, with noise on every number, pixel and sample and some categories drawn anew."""
     rng = numpy_generator(seed, "bootstrap and noise")
     drawn = train[rng.integers(len(train), size=n)]
     if schema.is_image:
@@ -81,6 +81,10 @@ def bootstrap_noise(train: np.ndarray, schema: Schema, n: int, seed: int = 0) ->
         sd = max(NOISE / 2 * top, 0.5)      # half a level at least, so that binary images change as well
         noisy = [drawn[s] + rng.normal(scale=sd, size=drawn[s].shape) for s in chunks(n, drawn[0].size)]
         return np.concatenate([np.clip(np.round(v), 0, top).astype(np.uint8) for v in noisy])
+    if schema.is_signal:
+        spread = NOISE * train.std((0, 2), dtype=np.float64)[:, None]
+        noisy = [drawn[s] + spread * rng.normal(size=drawn[s].shape) for s in chunks(n, drawn[0].size)]
+        return _on_grid(np.concatenate(noisy), schema)
     for j, block in enumerate(schema.blocks):
         if block.type == "number":
             present = train[:, j][~np.isnan(train[:, j])]
@@ -93,6 +97,8 @@ def bootstrap_noise(train: np.ndarray, schema: Schema, n: int, seed: int = 0) ->
 
 def _on_grid(stored: np.ndarray, schema: Schema) -> np.ndarray:
     """Numbers inside their bounds and on their grid, as a user would receive them: out through the Block and back in."""
+    if schema.is_signal:
+        return schema.encode(schema.decode(stored))
     stored = stored.copy()
     for j, block in enumerate(schema.blocks):
         if block.type == "number":

@@ -15,8 +15,9 @@ from ..errors import DataError
 from .association import correlation_difference
 from .c2st import c2st
 from .frechet import Gaussian, fit_gaussian, frechet_distance
+from .kernels import RandomKernels
 from .neighbours import duplicates, fidelity_and_coverage, memorisation, squared_radii
-from .spaces import Columns, FourierFeatures, Joined, Map, Pixels, PrincipalComponents, unit
+from .spaces import Columns, FourierFeatures, Joined, Map, Pixels, PrincipalComponents, Samples, unit
 from .stored import check_stored, subsample
 from .threads import one_thread
 from .wasserstein import random_directions, sliced_wasserstein
@@ -79,11 +80,13 @@ class Evaluator:
 
         The neighbourhoods of images are those of pixels and network features together. Neither would do alone: features put images
         of pure noise among the real ones (a precision of 0.8 to 0.9), and in pixels an average of two digits is nearer to
-        everything than a digit is.
+        everything than a digit is. Those of signals are of samples and random convolutions together.
         """
         schema, train, seed = self.schema, self.train, self.seed
         if schema.is_image:
             raw, source = Pixels(schema), "the pixels"
+        elif schema.is_signal:
+            raw, source = Samples(schema), "the samples"
         else:
             raw, source = Columns(train, schema, seed), "the standardised columns"
         self.pca = PrincipalComponents(raw, train, DIMS, seed)
@@ -97,6 +100,10 @@ class Evaluator:
             self.features: Map = ConvFeatures(train, labels, seed)
             self.manifold = Joined((self.position, self.features), train, seed)
             words = f"{self.features.dims} features of a small CNN trained on the training images {self.features.task}"
+        elif schema.is_signal:
+            self.features = PrincipalComponents(RandomKernels(train, seed), train, DIMS, seed)
+            self.manifold = Joined((self.position, self.features), train, seed)
+            words = f"{self.features.dims} principal components of what random convolutions find in a signal, wherever in it"
         else:
             self.features = PrincipalComponents(FourierFeatures(self.position, train, seed=seed), train, DIMS, seed)
             words = f"{self.features.dims} principal components of 256 random Fourier features of {source}"
@@ -116,7 +123,7 @@ class Evaluator:
         values["sliced_wasserstein"] = sliced_wasserstein(test, self.position(rows), directions) / spread
         test, radii = self._balls
         values |= fidelity_and_coverage(test, self.manifold(rows), NEIGHBOURS, radii)
-        if not self.schema.is_image:
+        if self.schema.is_table:
             values["correlation_difference"] = correlation_difference(self.test, rows, self.schema)
         values["memorisation"] = memorisation(self.pca(suspects), *self._haystack)
         values["duplicates"] = duplicates(rows, self.train)

@@ -7,10 +7,12 @@ map                    what it keeps
 ====================== =======================================================================================================
 `Columns`              a table as it is: numbers in standard deviations, categories as unit vectors
 `Pixels`               an image as it is, in [0, 1]
+`Samples`              a signal as it is stored, in standard deviations of its channel
 `PrincipalComponents`  the directions of largest variance of another map
 `Joined`               several maps side by side, each with the same total variance
 `FourierFeatures`      random cosines of another map; their means tell any two distributions apart (a Gaussian kernel's MMD)
 `ConvFeatures`         the last layer of a small CNN trained on the training images (in :mod:`ectype.metrics.convnet`)
+`RandomKernels`        what random convolutions find in a signal, wherever in it (in :mod:`ectype.metrics.kernels`)
 ====================== =======================================================================================================
 """
 
@@ -108,6 +110,21 @@ class Pixels:
     def decode(self, vectors: np.ndarray) -> np.ndarray:
         """The image nearest to each vector."""
         return np.clip(np.round(vectors * self.top), 0, self.top).astype(np.uint8).reshape(-1, *self.shape)
+
+
+class Samples:
+    """Stored signals as flat vectors."""
+
+    def __init__(self, schema: Schema):
+        self.shape = schema.stored_shape
+        self.dims = int(np.prod(self.shape))
+
+    def __call__(self, stored: np.ndarray) -> np.ndarray:
+        return stored.reshape(len(stored), -1)
+
+    def decode(self, vectors: np.ndarray) -> np.ndarray:
+        """The stored signal that a vector is."""
+        return vectors.astype(np.float32).reshape(-1, *self.shape)
 
 
 class PrincipalComponents:

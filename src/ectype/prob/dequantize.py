@@ -15,7 +15,7 @@ independent slots, log P = Σ log f_k, with no gap in the bound: the flow has on
 added count in each slot, shared by its cells, keeps values unseen in training possible.
 
 A continuous number is its own y, except at a spike (the zeros of an amount), which is spread over its cell in the same way. A number
-with blanks has a second, binary slot for the blank, and N(0, 1) noise as its value there.
+with blanks has a second, binary slot for the blank, and N(0, 1) noise as its value there. Signals are continuous: y is x, flattened.
 """
 
 from __future__ import annotations
@@ -49,8 +49,10 @@ class Dequantization(nn.Module):
 
     def __init__(self, schema: Schema):
         super().__init__()
-        self.is_image, self.shape = schema.is_image, schema.stored_shape
-        if schema.is_image:
+        self.is_image, self.is_signal, self.shape = schema.is_image, schema.is_signal, schema.stored_shape
+        if schema.is_signal:
+            continuous, discrete, sizes, marks, edges = list(range(math.prod(self.shape))), [], [], [], []
+        elif schema.is_image:
             n, levels = math.prod(self.shape), schema.blocks[0].levels
             continuous, discrete, sizes, marks, edges = [], list(range(n)), [levels] * n, [], []
         else:
@@ -81,10 +83,12 @@ class Dequantization(nn.Module):
     @property
     def is_exact(self) -> bool:
         """Whether no slot needs noise, so that log p(y) is log p(x)."""
-        return not self.n_cells and not (not self.is_image and (bool((self.half_cell > 0).any()) or len(self.spiked)))
+        return self.is_signal or not (self.n_cells or self.is_image or bool((self.half_cell > 0).any()) or len(self.spiked))
 
     def fit(self, x: Tensor) -> None:
         """Count how often each slot takes each value in the training part, blanks left out."""
+        if not self.n_cells:
+            return
         codes = self._codes(x)                                          # (N, cells)
         k_max = self.cumulative.shape[1] - 1
         for j in range(self.n_cells):
@@ -105,6 +109,8 @@ class Dequantization(nn.Module):
 
     def forward(self, x: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
         """``y (B, dim)`` and ``log q(y|x) (B,)`` at one draw of the noise."""
+        if self.is_signal:
+            return x.flatten(1), x.new_zeros(len(x))
         codes = self._codes(x)
         cells = torch.arange(self.n_cells, device=x.device)
         y, log_q = _in_cell(self.cumulative[cells, codes], self.cumulative[cells, codes + 1], noise.uniform(self.n_cells))  # (B, cells)
@@ -141,6 +147,8 @@ class Dequantization(nn.Module):
 
     def inverse(self, y: Tensor) -> Tensor:
         """Stored rows from ``y``: the cell in which Φ(y) lies."""
+        if self.is_signal:
+            return y.unflatten(1, self.shape)
         u = torch.special.ndtr(y[:, self.n_continuous :]).T.contiguous()                    # (cells, B)
         codes = torch.searchsorted(self.cumulative[:, 1:].contiguous(), u, right=True).T
         codes = torch.minimum(codes, self.sizes - 1)

@@ -13,6 +13,7 @@ boolean (K = 2)     Bernoulli                                            logit
 category (K > 2)    categorical                                          K logits
 pixel, 2 levels     Bernoulli                                            logit
 pixel, more levels  logistic(μ, s) integrated over the level's cell      μ, log s
+sample of a signal  N(μ, σ²), both learned                               μ, log σ
 =================== ==================================================== =====================================
 
 Scales are bounded below (``MIN_SCALE``, in units of the column's standard deviation), so that a constant column or pixel cannot send
@@ -212,9 +213,35 @@ class ImageLikelihood(nn.Module):
         return torch.round((v + 1) / (2 * self.half_cell)).clamp(0, self.levels - 1).to(torch.uint8)
 
 
-Likelihood = TableLikelihood | ImageLikelihood
+class SignalLikelihood(nn.Module):
+    """Parameters ``(B, 2 C, L)``, μ of all channels and then log σ, → log-density of stored signals ``(B, C, L)``."""
+
+    n_params = 2
+
+    def __init__(self, schema: Schema):
+        super().__init__()
+        self.shape = schema.stored_shape
+
+    def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
+        """log p(x | params) in nats per row, ``(B,)``; a density of normalised values."""
+        mean, raw = params.chunk(2, dim=1)
+        return gaussian_log_prob(x, mean, log_scale(raw)).flatten(1).sum(1)
+
+    def mean(self, params: Tensor) -> Tensor:
+        """The centre of p(x | params)."""
+        return params.chunk(2, dim=1)[0]
+
+    def sample(self, params: Tensor, noise: Rows) -> Tensor:
+        """A draw from p(x | params), every sample of the signal on its own."""
+        mean, raw = params.chunk(2, dim=1)
+        return mean + torch.exp(log_scale(raw)) * noise.normal(*self.shape)
+
+
+Likelihood = TableLikelihood | ImageLikelihood | SignalLikelihood
 
 
 def likelihood(schema: Schema) -> Likelihood:
     """The likelihood that suits the Blocks of a Schema."""
+    if schema.is_signal:
+        return SignalLikelihood(schema)
     return ImageLikelihood(schema) if schema.is_image else TableLikelihood(schema)

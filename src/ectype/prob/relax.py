@@ -9,6 +9,7 @@ number              the normalised value          the value; in a column of leve
 boolean (K = 2)     −1 or +1                      its sign
 category (K > 2)    one-hot, K numbers in [0, 1]  the largest
 pixel               [−1, 1]                       the nearest level
+sample of a signal  the normalised value          the value
 =================== ============================= ==========================================
 
 This is also the policy for discrete columns in models of continuous data: diffusion adds Gaussian noise to these features and predicts
@@ -35,11 +36,14 @@ def padded_index(sizes: list[int], start: int) -> tuple[Tensor, Tensor]:
 
 
 class Relaxation(nn.Module):
-    """Stored ``(B, columns)`` or ``(B, C, H, W)`` ↔ features of :attr:`shape`: ``(F,)`` or ``(C, H, W)``."""
+    """Stored ``(B, columns)``, ``(B, C, H, W)`` or ``(B, C, L)`` ↔ features of :attr:`shape`: ``(F,)``, ``(C, H, W)`` or ``(C, L)``."""
 
     def __init__(self, schema: Schema):
         super().__init__()
-        self.is_image = schema.is_image
+        self.is_image, self.is_signal = schema.is_image, schema.is_signal
+        if schema.is_signal:
+            self.shape, self.n_onehot = schema.stored_shape, 0
+            return
         if schema.is_image:
             image = schema.blocks[0]
             self.shape, self.half, self.n_onehot = image.shape, (image.levels - 1) / 2, 0
@@ -57,6 +61,10 @@ class Relaxation(nn.Module):
         self.shape = (self.n_numbers + self.n_signs + self.n_onehot,)
         for name, columns in slots.items():
             self.register_buffer(name, torch.tensor(columns, dtype=torch.long), persistent=False)
+        numbers = [(i, b) for i, b in blocks if b.type == "number"]
+        column = [*slots["number"], *slots["mark"], *(i for i, b in numbers for _ in b.spikes), *slots["binary"],
+                  *(i for i, k in categories if k > 2 for _ in range(k))]
+        self.register_buffer("column", torch.tensor(column, dtype=torch.long), persistent=False)     # that each feature is of
         offsets = torch.tensor([sum(sizes[:i]) for i in range(len(sizes))], dtype=torch.long)
         index, inside = padded_index(sizes, self.n_numbers + self.n_signs)
         for name, value in {"offsets": offsets, "index": index, "inside": inside}.items():
@@ -113,6 +121,8 @@ class Relaxation(nn.Module):
 
     def embed(self, x: Tensor) -> Tensor:
         """Features of a stored batch."""
+        if self.is_signal:
+            return x                                                                            # (B, C, L)
         if self.is_image:
             return x.float() / self.half - 1                                                    # (B, C, H, W)
         numbers = x[:, self.number]                                                             # (B, numbers)
@@ -131,6 +141,8 @@ class Relaxation(nn.Module):
 
     def project(self, f: Tensor) -> Tensor:
         """The stored batch nearest to some features."""
+        if self.is_signal:
+            return f
         if self.is_image:
             return torch.round((f + 1) * self.half).clamp_(0, 2 * self.half).to(torch.uint8)
         x = f.new_zeros(len(f), self.n_columns)
@@ -147,6 +159,8 @@ class Relaxation(nn.Module):
 
     def activate(self, raw: Tensor, gumbel: Tensor, temperature: float = 0.2) -> Tensor:
         """Features from the last layer of a generator; ``gumbel`` is standard Gumbel noise ``(B, n_onehot)``."""
+        if self.is_signal:
+            return raw
         if self.is_image:
             return torch.tanh(raw)
         n, k = self.n_numbers, self.n_numbers + self.n_signs
