@@ -1,13 +1,17 @@
 """From the shape of the data and a :class:`~ectype.spec.Net` to a network, by role. The only place that says “image” or “table”.
 
-======== ============================== ================================ =====================================
-role     takes                          gives                            tables · images
-======== ============================== ================================ =====================================
-encoder  features, condition            a vector                         MLP · ConvEncoder
-critic   features, condition            one number                       MLP · ConvEncoder, not normalised
-decoder  a vector, condition            features or parameters           MLP · ConvDecoder
-denoiser noisy features, t, condition   features                         ResidualMLP · UNet
-======== ============================== ================================ =====================================
+================= ============================== ================================ =====================================
+role              takes                          gives                            tables · images and signals
+================= ============================== ================================ =====================================
+encoder           features, condition            a vector                         MLP · ConvEncoder
+critic            features, condition            one number                       MLP · ConvEncoder, not normalised
+decoder           a vector, condition            features or parameters           MLP · ConvDecoder
+denoiser          noisy features, t, condition   features                         ResidualMLP · UNet
+pooling_encoder   features, condition            a vector, positions of maxima    none · PoolingEncoder
+unpooling_decoder a vector, condition, positions features                         none · UnpoolingDecoder
+================= ============================== ================================ =====================================
+
+Features of a table are ``(F,)``, of an image ``(C, H, W)``, of a signal ``(C, L)``.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from torch import nn
 
 from ..errors import InvalidParameterError
 from ..spec import Net
-from .conv import ConvDecoder, ConvEncoder
+from .conv import ConvDecoder, ConvEncoder, PoolingEncoder, UnpoolingDecoder
 from .mlp import MLP, ResidualMLP
 from .unet import UNet
 
@@ -55,6 +59,31 @@ def denoiser(shape: Shape, net: Net, *, cond: int = 0) -> nn.Module:
     return ResidualMLP(shape, net.width or residual_width(shape), cond=cond, dropout=net.dropout, activation=net.activation)
 
 
+def pooling_encoder(shape: Shape, out: int, net: Net, *, cond: int = 0) -> PoolingEncoder:
+    """Convolutions and max-pooling: ``(B, *shape)`` → ``(B, out)`` and positions."""
+    return PoolingEncoder(shape, out, _pooled(shape, net), cond=cond, dropout=net.dropout, activation=net.activation)
+
+
+def unpooling_decoder(n_in: int, shape: Shape, net: Net, upsampling: str, *, cond: int = 0) -> UnpoolingDecoder:
+    """Its mirror: ``(B, n_in)``, condition and positions → ``(B, *shape)``."""
+    return UnpoolingDecoder(n_in, shape, _pooled(shape, net), upsampling, cond=cond, dropout=net.dropout, activation=net.activation)
+
+
+def _pooled(shape: Shape, net: Net) -> tuple[int, ...]:
+    """Channels at each pooling: up to three that the size allows, or those that are asked for."""
+    if net.kind == "mlp" or len(shape) == 1:
+        raise InvalidParameterError("a convolutional autoencoder has no perceptron", expected='kind "auto" or "conv"', got=f'"{net.kind}"',
+                                    hint="the models autoencoder and stacked have one")
+    side = min(shape[1:])
+    width = net.width or (32, 64, 128)[: max(1, min(3, side.bit_length() - 1))]
+    if side < 2 ** len(width):
+        sizes = "x".join(map(str, shape[1:]))
+        raise InvalidParameterError(f"too small for {len(width)} poolings, each of which halves it",
+                                    expected=f"at least {2 ** len(width)} on each side", got=sizes,
+                                    hint=f"fewer widths in net: at most {max(1, side.bit_length() - 1)}" if side > 1 else "larger pictures")
+    return width
+
+
 def perceptron(shape_in: Shape, shape_out: Shape, net: Net, width: Shape, *, cond: int = 0) -> MLP:
     """An MLP whatever the data are, for a family whose networks see vectors only; ``width`` where ``net`` names none."""
     if net.kind == "conv":
@@ -80,18 +109,18 @@ def residual_width(shape: Shape) -> tuple[int, ...]:
 
 def conv_width(shape: Shape) -> tuple[int, ...]:
     """Channels that double at each halving, until the longer side is 4 pixels or fewer."""
-    n = max(1, math.ceil(math.log2(max(shape[-2:]) / 4)))
-    return tuple(min(32 * 2**i, 256) for i in range(n))
+    n = max(1, math.ceil(math.log2(max(shape[1:]) / 4)))
+    return tuple(min(32 * 2**i, 256) for i in range(n if len(shape) == 3 else min(n, 6)))
 
 
 def unet_width(shape: Shape) -> tuple[int, ...]:
     """Two sizes for small pictures, three from 48 pixels on; narrow enough for a laptop's processor."""
-    return (32, 64) if max(shape[-2:]) < 48 else (32, 64, 128)
+    return (32, 64) if max(shape[1:]) < 48 else (32, 64, 128)
 
 
 def _convolves(shape: Shape, net: Net) -> bool:
-    image = len(shape) == 3
-    if net.kind == "conv" and not image:
+    dense = len(shape) > 1
+    if net.kind == "conv" and not dense:
         raise InvalidParameterError("a convolutional network cannot read a table", expected='kind "auto" or "mlp"', got='"conv"',
                                     hint="give images as an array (N, H, W) or (N, H, W, channels)")
-    return net.kind == "conv" or (net.kind == "auto" and image)
+    return net.kind == "conv" or (net.kind == "auto" and dense)

@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-ACTIVATIONS = {"silu": nn.SiLU, "relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh, "leaky_relu": lambda: nn.LeakyReLU(0.2)}
+ACTIVATIONS = {"silu": nn.SiLU, "relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid,
+               "leaky_relu": lambda: nn.LeakyReLU(0.2)}
 
 
 class MLP(nn.Module):

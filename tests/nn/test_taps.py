@@ -1,0 +1,67 @@
+"""Convolutions by taps against PyTorch's own."""
+
+import pytest
+import torch
+from torch import nn
+
+from ectype.nn import taps
+from ectype.nn.taps import Conv2d, ConvTranspose2d
+
+GEOMETRIES = {"doubles": (4, 2, 1, 0), "odd": (3, 2, 1, 0), "even": (3, 2, 1, 1), "disjoint": (2, 2, 0, 0), "gaps": (2, 3, 0, 1),
+              "wide": (5, 3, 2, 1), "dense": (3, 1, 1, 0), "rectangle": ((3, 4), (1, 2), (0, 1), 0)}
+
+
+@pytest.fixture(autouse=True)
+def always(monkeypatch, request):
+    """By taps, whether it pays or not."""
+    if "pays" not in request.node.name:
+        monkeypatch.setattr(taps, "pays", lambda *_: True)
+
+
+def agree(theirs: nn.Module, ours: nn.Module, x: torch.Tensor) -> None:
+    """The same values and the same derivatives in x and all parameters."""
+    ours.load_state_dict(theirs.state_dict())
+    x = x.double().requires_grad_()
+    y, y_ours = theirs.double()(x), ours.double()(x)
+    g = torch.randn_like(y)
+    expected = torch.autograd.grad(y, [x, *theirs.parameters()], g)
+    found = torch.autograd.grad(y_ours, [x, *ours.parameters()], g)
+    for a, b in zip((y, *expected), (y_ours, *found), strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+@pytest.mark.parametrize("bias", [True, False])
+def test_transposed_convolution(name, bias):
+    torch.manual_seed(0)
+    make = (3, 4, *GEOMETRIES[name])
+    agree(nn.ConvTranspose2d(*make, bias=bias), ConvTranspose2d(*make, bias=bias), torch.randn(2, 3, 4, 5))
+
+
+@pytest.mark.parametrize("size", [(3, 3), (5, 4), (8, 7)])
+@pytest.mark.parametrize("geometry", [(4, 2, 1), (3, 1, 1), (2, 1, 0), (3, 3, 0), ((3, 2), (2, 1), (1, 0))])
+def test_convolution(size, geometry):
+    torch.manual_seed(0)
+    agree(nn.Conv2d(3, 4, *geometry), Conv2d(3, 4, *geometry), torch.randn(2, 3, *size))
+
+
+def test_sums_over_taps_are_exact_in_short_numbers():
+    """In bfloat16 the only error beyond that of the factors is the rounding of the products and of the result."""
+    torch.manual_seed(0)
+    layer, x = ConvTranspose2d(64, 8, 3, 2, 1), torch.randn(4, 64, 4, 4).bfloat16().float()
+    with torch.no_grad():
+        layer.weight.copy_(layer.weight.bfloat16())
+        layer.bias.zero_()
+        exact = layer(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            short = layer(x.bfloat16())
+    assert short.dtype == torch.bfloat16
+    assert float((short.float() - exact).abs().max()) <= 2**-7 * float(exact.abs().max())
+
+
+def test_it_pays_for_many_channels_on_few_pixels_in_short_numbers():
+    x, layer = torch.zeros(1, 512, 4, 4), ConvTranspose2d(512, 256, 4, 2, 1)
+    assert not taps.pays(x, layer, (4, 4))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert taps.pays(x, layer, (4, 4)) and not taps.pays(x, layer, (14, 14))
+        assert not taps.pays(x, ConvTranspose2d(128, 256, 4, 2, 1), (4, 4))
