@@ -12,6 +12,7 @@ from ectype.errors import InvalidParameterError, UnknownNameError
 from ectype.spec import (
     PRESET,
     Budget,
+    Corruption,
     Interval,
     Net,
     PositiveInt,
@@ -28,17 +29,64 @@ from ectype.spec import (
 @pytest.mark.parametrize(("text", "budget"), [
     ("90s", Budget(seconds=90.0)), ("1.5m", Budget(seconds=90.0)), ("2h", Budget(seconds=7200.0)), ("20 sec", Budget(seconds=20.0)),
     ("3 minutes", Budget(seconds=180.0)), ("1min", Budget(seconds=60.0)), ("1 hour", Budget(seconds=3600.0)), ("0.5s", Budget(seconds=0.5)),
-    ("200steps", Budget(steps=200)), ("1 step", Budget(steps=1)), (" 7steps ", Budget(steps=7)), ("20.0steps", Budget(steps=20))])
+    ("200steps", Budget(steps=200)), ("1 step", Budget(steps=1)), (" 7steps ", Budget(steps=7)), ("20.0steps", Budget(steps=20)),
+    ("300+300+900steps", Budget(steps=1500, stages=(300, 300, 900))), (" 5+7 steps ", Budget(steps=12, stages=(5, 7)))])
 def test_budgets(text, budget):
     assert Budget.parse(text) == budget
 
 
-@pytest.mark.parametrize("text", ["", "5", "s", "-5s", "0s", "0steps", "1.5steps", "5 parsecs", "1e3s", "5s5s", "None", "１0s㎳"])
+@pytest.mark.parametrize("text", ["", "5", "s", "-5s", "0s", "0steps", "1.5steps", "5 parsecs", "1e3s", "5s5s", "None", "１0s㎳", "5+5s", "5+steps",
+                                  "+5steps", "5+0steps", "5+1.5steps", "5++5steps"])
 def test_what_is_no_budget(text):
     with pytest.raises(InvalidParameterError, match="the budget cannot be read"):
         Budget.parse(text)
     with pytest.raises(InvalidParameterError, match="the budget cannot be read"):
         Train(budget=text)
+
+
+SHARES = (0.2, 0.3, 0.5)
+
+
+@pytest.mark.parametrize(("text", "parts"), [
+    ("100s", [Budget(seconds=20.0), Budget(seconds=30.0), Budget(seconds=50.0)]), ("100steps", [Budget(steps=n) for n in (20, 30, 50)]),
+    ("7+8+9steps", [Budget(steps=n) for n in (7, 8, 9)]), ("1step", [Budget(steps=1)] * 3)])
+def test_the_parts_of_a_budget(text, parts):
+    assert [Budget.parse(text).part(i, SHARES) for i in range(3)] == parts
+
+
+@pytest.mark.parametrize("total", [20, 33, 99, 100, 12345])
+def test_the_parts_add_up_to_the_whole(total):
+    for k in range(1, 9):
+        shares = [*[0.4 / k] * k, 0.6]
+        assert sum(Budget(steps=total).part(i, shares).steps for i in range(k + 1)) == total
+
+
+def test_a_single_stage_takes_the_whole_budget():
+    for text in ("100s", "77steps"):
+        assert Budget.parse(text).part(0, (1.0,)) == Budget.parse(text)
+    with pytest.raises(InvalidParameterError, match=r"another number of stages: expected 1, or one number, got 3\+4"):
+        Budget.parse("3+4steps").part(0, (1.0,))
+
+
+@pytest.mark.parametrize(("settings", "range_", "active"), [
+    ({}, (0.25, 0.25), False), ({"kind": "gaussian"}, (0.25, 0.25), True), ({"kind": "gaussian", "level": 3.0}, (3.0, 3.0), True),
+    ({"kind": "masking", "level": (0.1, 0.9)}, (0.1, 0.9), True), ({"kind": "swap", "level": [0.0, 1.0]}, (0.0, 1.0), True),
+    ({"kind": "masking", "level": 0.0}, (0.0, 0.0), False), ({"kind": "none", "level": 5.0}, (5.0, 5.0), False),
+    ({"kind": "salt_and_pepper", "level": 1}, (1, 1), True)])
+def test_corruptions(settings, range_, active):
+    corruption = Corruption(**settings)
+    assert corruption.range == range_ and corruption.active == active and Corruption(**corruption.get_params()) == corruption
+    assert hash(corruption) == hash(Corruption(**settings)) and corruption(kind="none").active is False
+
+
+@pytest.mark.parametrize(("settings", "message"), [
+    ({"kind": "blur"}, "The 'kind' parameter of Corruption is out of its domain"), ({"kind": "gaussian", "level": -0.1}, "'level' parameter of Corruption"),
+    ({"kind": "masking", "level": 1.5}, r"the level of masking is a share of the values: expected 0 to 1, got 1\.5"),
+    ({"kind": "swap", "level": (0.5, 1.1)}, "level of swap is a share"), ({"kind": "gaussian", "level": (0.5, 0.2)}, "low <= high, got 0.5 to 0.2"),
+    ({"kind": "gaussian", "level": (0.1, 0.2, 0.3)}, "'level' parameter"), ({"level": (0.1,)}, "'level' parameter"), ({"level": "much"}, "'level' parameter")])
+def test_corruptions_out_of_their_range(settings, message):
+    with pytest.raises(InvalidParameterError, match=message):
+        Corruption(**settings)
 
 
 HINTS = [   # annotation, values it admits, values it refuses, in words
@@ -52,8 +100,8 @@ HINTS = [   # annotation, values it admits, values it refuses, in words
     (bool, [True, False, np.True_], [0, 1, "yes", None], "True or False"),
     (str, ["x"], [1, None], "text"),
     (Literal["a", "b"], ["a"], ["c", 1, None], "one of 'a', 'b'"),
-    (tuple[PositiveInt, ...], [(), (1, 2), [3]], [(0,), 3, "12", (1, "x")], "a tuple of an int >= 1"),
-    (tuple[Share, Share], [(0.9, 0.99), [0.0, 0.5]], [(0.9,), (0.9, 1.0), 0.9], "a tuple of a number in [0, 1), a number in [0, 1)"),
+    (tuple[PositiveInt, ...], [(), (1, 2), [3]], [(0,), 3, "12", (1, "x")], "a tuple of values, each an int >= 1"),
+    (tuple[Share, Share], [(0.9, 0.99), [0.0, 0.5]], [(0.9,), (0.9, 1.0), 0.9], "a tuple of 2 values, each a number in [0, 1)"),
     (Net, [Net()], [Train(), {}], "a Net"),
     (Any, [0, "x", None], [], "anything"),
 ]
@@ -77,7 +125,7 @@ def test_the_message_names_the_owner_the_domain_and_the_value():
         validate("VAE", {"latent_dim": 0, "unknown": object()}, {"latent_dim": PositiveInt})
 
 
-@pytest.mark.parametrize("spec", [Train, Net])
+@pytest.mark.parametrize("spec", [Train, Net, Corruption])
 def test_every_field_refuses_its_invalid_examples(spec):
     hints = annotations(spec)
     assert set(hints) == {f.name for f in dataclasses.fields(spec)}
@@ -123,7 +171,7 @@ def test_every_setting_is_described():
     import ast
     import inspect
 
-    for spec in (Train, Net):
+    for spec in (Train, Net, Corruption):
         body = ast.parse(inspect.getsource(spec)).body[0].body
         for i, node in enumerate(body):
             if isinstance(node, ast.AnnAssign):

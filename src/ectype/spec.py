@@ -16,7 +16,7 @@ import numbers
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -57,14 +57,15 @@ Share = Annotated[float, Interval(0, 1, open_high=True)]
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to train: ``seconds`` or ``steps``, one of the two."""
+    """How long to train: ``seconds`` or ``steps``, one of the two; ``stages`` are the steps of each stage of a staged training."""
 
     seconds: float | None = None
     steps: int | None = None
+    stages: tuple[int, ...] = dataclasses.field(default=(), repr=False)
 
     @classmethod
     def parse(cls, text: str) -> Budget:
-        """Read ``"90s"``, ``"1.5m"``, ``"2h"`` or ``"2000steps"``.
+        """Read ``"90s"``, ``"1.5m"``, ``"2h"``, ``"2000steps"``, or ``"300+300+900steps"`` for a training of three stages.
 
         >>> Budget.parse("1.5m")
         Budget(seconds=90.0, steps=None)
@@ -76,8 +77,24 @@ class Budget:
                 return cls(steps=int(value))
             if not unit.startswith("st") and value > 0:
                 return cls(seconds=value * {"s": 1, "m": 60, "h": 3600}[unit[0]])
+        if match := re.fullmatch(r"\s*([1-9]\d*(?:\+[1-9]\d*)+)\s*steps\s*", str(text)):
+            stages = tuple(map(int, match[1].split("+")))
+            return cls(steps=sum(stages), stages=stages)
         raise InvalidParameterError("the budget cannot be read", expected="seconds, minutes, hours or steps", got=repr(text),
                                     hint='for example "60s", "5m" or "2000steps"')
+
+    def part(self, i: int, shares: Sequence[float]) -> Budget:
+        """The budget of stage ``i`` of a training whose stages take ``shares`` of the whole, which sum to one."""
+        if self.stages and len(self.stages) != len(shares):
+            raise InvalidParameterError("the budget has another number of stages", expected=f"{len(shares)}, or one number",
+                                        got="+".join(map(str, self.stages)))
+        if len(shares) == 1:
+            return self
+        if self.stages:
+            return Budget(steps=self.stages[i])
+        if self.seconds is not None:
+            return Budget(seconds=self.seconds * shares[i])
+        return Budget(steps=max(1, round(self.steps * sum(shares[: i + 1])) - round(self.steps * sum(shares[:i]))))
 
 
 def annotations(target: Any) -> dict[str, Any]:
@@ -132,7 +149,9 @@ def describe(hint: Any) -> str:
     if origin is Literal:
         return "one of " + ", ".join(repr(a) for a in args)
     if origin is tuple:
-        return "a tuple of " + (describe(args[0]) if Ellipsis in args else ", ".join(describe(a) for a in args))
+        if Ellipsis in args:
+            return f"a tuple of values, each {describe(args[0])}"
+        return f"a tuple of {len(args)} values, each {' or '.join(dict.fromkeys(map(describe, args)))}"
     names = {Any: "anything", int: "an int", float: "a number", bool: "True or False", str: "text", type(None): "None"}
     return names.get(hint, f"a {getattr(hint, '__name__', hint)}")
 
@@ -195,7 +214,7 @@ class Train(Spec):
     """How a model is trained. ``None`` means the family's preset (`ectype models NAME` shows it)."""
 
     budget: str | None = None
-    """Training time or steps: "60s", "5m", "2000steps"."""
+    """Training time or steps: "60s", "5m", "2000steps"; "300+900steps" where there are two stages."""
     batch_size: PositiveInt | None = None
     """Rows a step; the whole training part where that is smaller."""
     lr: Annotated[float, Interval(0, 1, open_low=True)] | None = None
@@ -219,7 +238,7 @@ class Train(Spec):
     precision: Literal["auto", "float32", "bfloat16"] | None = None
     """Arithmetic of the networks; "auto" is bfloat16 where the hardware is faster with it, and float32 otherwise."""
     threads: Annotated[int, Interval(0)] | None = None
-    """Processor threads for convolutions; 0 = half of the cores. Perceptrons take one."""
+    """Processor threads; 0 = half of the cores for convolutions, one for perceptrons."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -237,10 +256,39 @@ class Net(Spec):
     """A network. The role (encoder, decoder, critic, denoiser) decides its shape; empty settings are chosen by the data."""
 
     kind: Literal["auto", "mlp", "conv"] = "auto"
-    """"auto": convolutions for images, a multilayer perceptron for tables."""
+    """"auto": convolutions for images and signals, a multilayer perceptron for tables."""
     width: tuple[PositiveInt, ...] = ()
     """Hidden widths of an MLP, or channels at each resolution of a convolutional network."""
     dropout: Share = 0.0
     """Probability that a hidden unit is silenced in training."""
-    activation: Literal["silu", "relu", "gelu", "tanh", "leaky_relu"] = "silu"
+    activation: Literal["silu", "relu", "gelu", "tanh", "sigmoid", "leaky_relu"] = "silu"
     """Nonlinearity of the hidden layers."""
+
+
+@dataclass(frozen=True)
+class Corruption(Spec):
+    """Noise on the input of an autoencoder that is trained to undo it; drawn anew at every step."""
+
+    kind: Literal["none", "gaussian", "masking", "salt_and_pepper", "swap"] = "none"
+    """"gaussian" is added; "masking" blanks values, "salt_and_pepper" sets them to an extreme, "swap" takes another row's."""
+    level: Annotated[float, Interval(0)] | tuple[Annotated[float, Interval(0)], Annotated[float, Interval(0)]] = 0.25
+    """Standard deviation of the Gaussian (in those of a column; of pixels, in their range), or share of the values; two numbers are a
+    range from which each row draws its level."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        low, high = self.range
+        if low > high:
+            raise InvalidParameterError("the range of the corruption's level is empty", expected="low <= high", got=f"{low:g} to {high:g}")
+        if self.kind not in ("none", "gaussian") and high > 1:
+            raise InvalidParameterError(f"the level of {self.kind} is a share of the values", expected="0 to 1", got=f"{high:g}")
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Lowest and highest level."""
+        return self.level if isinstance(self.level, tuple) else (self.level, self.level)
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is changed at all."""
+        return self.kind != "none" and self.range[1] > 0

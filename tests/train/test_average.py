@@ -11,7 +11,7 @@ from ectype.train.average import Average, gamma
 def weights_of_the_average(length, steps):
     """How much each step's weights count: feed a module whose weight at step i is the i-th unit vector."""
     module = nn.Linear(steps, 1, bias=False).double()
-    average = Average(module, length)
+    average = Average(module.parameters(), length)
     for i in range(steps):
         module.weight.data = torch.eye(steps, dtype=torch.float64)[i : i + 1]
         average.update(i + 1)
@@ -38,7 +38,7 @@ def test_the_relative_standard_deviation_is_the_setting(length):
 
 def test_no_average_is_the_last_weights():
     module = nn.Linear(2, 1)
-    average = Average(module, 0.0)
+    average = Average(module.parameters(), 0.0)
     module.weight.data += 1
     average.update(1)
     assert torch.equal(average.values[0], module.weight)
@@ -46,16 +46,10 @@ def test_no_average_is_the_last_weights():
 
 def test_swapping_twice_changes_nothing():
     module = nn.Linear(2, 1)
-    average = Average(module, 0.1)
+    average = Average(module.parameters(), 0.1)
     module.weight.data += 1
     weight, mean = module.weight.detach().clone(), average.values[0].clone()
     average.swap()
     assert torch.equal(module.weight, mean) and torch.equal(average.values[0], weight)
     average.swap()
     assert torch.equal(module.weight, weight) and torch.equal(average.values[0], mean)
-
-
-def test_frozen_parameters_are_left_alone():
-    module = nn.Linear(2, 1)
-    module.bias.requires_grad_(False)
-    assert len(Average(module, 0.1).values) == 1

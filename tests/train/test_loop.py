@@ -15,13 +15,17 @@ from ectype import rng
 from ectype.errors import DivergedError, SavedModelError
 from ectype.train import loop as module
 from ectype.train.checkpoint import remove_checkpoint
-from ectype.train.loop import Loop, train
+from ectype.train.loop import Loop, Parts, train
 
 from .conftest import QUICK, STORED, Mean, Race, weights_of
 
 
 def run(objective, settings=QUICK, seed=0, x=STORED, **options):
     return train(objective, x, None, settings, seed, **options)
+
+
+def loop_of(objective, settings=QUICK, x=STORED):
+    return Loop(objective, Parts.of(x, None, settings, 0), settings, 0, lambda event: None)
 
 
 def without_times(history):
@@ -31,7 +35,7 @@ def without_times(history):
 # -- schedule and budget ---------------------------------------------------------------------------------------------------------------
 
 def test_learning_rate_rises_stays_and_falls_to_zero():
-    loop = Loop(Mean(), STORED, None, QUICK(budget="100steps", warmup=10), 0, lambda event: None)
+    loop = loop_of(Mean(), QUICK(budget="100steps", warmup=10))
     rates = [loop._schedule(step) for step in range(100)]
     assert rates[:10] == pytest.approx([(i + 1) / 10 for i in range(10)]) and rates[9:71] == [1.0] * 62
     assert rates[70:] == pytest.approx([(100 - s) / 30 for s in range(70, 100)])
@@ -41,7 +45,7 @@ def test_learning_rate_rises_stays_and_falls_to_zero():
 def test_a_budget_in_seconds_becomes_a_number_of_steps_with_the_same_schedule(turn):
     """At 70 % of the time, after s₀ steps, N = ⌈10 s₀ / 7⌉; and a budget of N steps begins to fall at s₀ too."""
     total = -(-10 * turn // 7)
-    loop = Loop(Mean(), STORED, None, QUICK(budget=f"{total}steps", warmup=0), 0, lambda event: None)
+    loop = loop_of(Mean(), QUICK(budget=f"{total}steps", warmup=0))
     assert loop._schedule(turn) == 1 and (turn + 1 >= total or loop._schedule(turn + 1) < 1)
 
 
@@ -72,7 +76,7 @@ def test_an_epoch_sees_every_row_at_most_once_and_in_a_new_order():
 
 def test_held_out_rows_are_never_trained_on():
     objective = Mean()
-    loop = Loop(objective, STORED, None, QUICK(validation=0.3), 0, lambda event: None)
+    loop = loop_of(objective, QUICK(validation=0.3))
     assert len(loop.x) == 70 and len(loop.x_held) == 30
     together = torch.cat([loop.x, loop.x_held])
     torch.testing.assert_close(together.sort(0).values, STORED.sort(0).values, rtol=0, atol=0)
@@ -82,7 +86,7 @@ def test_held_out_rows_are_never_trained_on():
 
 
 def test_too_few_rows_to_hold_some_out():
-    assert Loop(Mean(), STORED[:50], None, QUICK(validation=0.1), 0, lambda event: None).x_held is None
+    assert loop_of(Mean(), QUICK(validation=0.1), STORED[:50]).x_held is None
     assert "held_out" not in run(Mean(), QUICK(validation=0.0)).history[-1]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import nn
@@ -23,8 +25,8 @@ class Average:
     The length grows with the run, so that it suits a hundred steps and a million, and the total need not be known.
     """
 
-    def __init__(self, module: nn.Module, relative_length: float):
-        self.weights = [p for p in module.parameters() if p.requires_grad]
+    def __init__(self, weights: Sequence[nn.Parameter], relative_length: float):
+        self.weights = list(weights)
         self.values = [p.detach().clone() for p in self.weights]
         self.exponent = gamma(relative_length) + 1 if relative_length else None
 

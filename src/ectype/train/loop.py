@@ -8,6 +8,9 @@ which this happens fixes the total *N* = ⌈10 s₀ / 7⌉, and the rate then fa
 schedule (it starts to fall at ⌊7 N / 10⌋ = s₀). Evaluations happen at steps that grow geometrically, the average over weights has a
 length relative to the run, and so has the patience: no part of the schedule needs to know *N* beforehand.
 
+**A training of several stages** (greedy layers, say) is one loop after another, each with its share of the budget, its own players,
+optimisers, schedule and curve, on what :meth:`Objective.view` makes of the same rows.
+
 **When numbers stop being finite**, the loop goes back to the last evaluation, halves the rate of every player, says so, and goes on.
 """
 
@@ -18,7 +21,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,9 +35,9 @@ from .. import rng
 from ..errors import DivergedError
 from ..spec import Budget, Train
 from .average import Average
-from .checkpoint import load_checkpoint, remove_checkpoint, save_checkpoint
+from .checkpoint import read_checkpoint, remove_checkpoint, save_checkpoint
 from .device import arithmetic, device_of, threads_for
-from .objective import Objective
+from .objective import Objective, Stage
 
 STABLE = (7, 10)            # share of the steps before the learning rate falls
 MAX_HALVINGS = 6            # of the learning rate, after numbers that were not finite
@@ -57,20 +60,54 @@ class State:
     best: float = math.inf
     best_step: int = 0
     next_evaluation: int = 25
-    history: list[dict[str, float]] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What training was: its curve, what happened, and how long it took. A budget of ``budget_steps`` repeats it exactly."""
+    """What training was: its curve, what happened, and how long it took. A budget of ``budget_steps`` repeats it exactly.
 
-    history: list[dict[str, float]]
+    ``stages`` has a record for each stage: its name, steps, seconds, and what :meth:`Objective.measure` found after it. Steps and
+    seconds in ``history`` and ``events`` count from the beginning of the first stage.
+    """
+
+    history: list[dict[str, Any]]
     events: list[dict[str, Any]]
+    stages: list[dict[str, Any]]
     steps: int
-    budget_steps: int
+    budget_steps: int | str
     seconds: float
     interrupted: bool
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The rows that are trained on and those that are held out (None where there are too few), on the device."""
+
+    x: Tensor
+    c: Tensor | None
+    x_held: Tensor | None
+    c_held: Tensor | None
+
+    @classmethod
+    def of(cls, x: Tensor, c: Tensor | None, settings: Train, seed: int) -> Parts:
+        order, held = _order(len(x), settings, seed)
+        device = device_of(settings.device)
+        trained, held_out = ([None if v is None else v[rows].to(device) for v in (x, c)] for rows in (order[held:], order[:held]))
+        return cls(*trained, *(held_out if held else (None, None)))
+
+
+def _order(n: int, settings: Train, seed: int) -> tuple[Tensor, int]:
+    """The rows in a random order, and how many of the first are held out; fewer than ten would say nothing."""
+    held = min(int(n * settings.validation), HELD_OUT_ROWS)
+    return torch.randperm(n, generator=rng.generator(seed, "held out")), held if held >= 10 else 0
+
+
+def held_out_rows(n: int, settings: Train, seed: int) -> Tensor:
+    """Which of ``n`` rows :func:`train` holds out with these settings and this seed."""
+    order, held = _order(n, settings, seed)
+    return order[:held]
 
 
 def train(objective: Objective, x: Tensor, c: Tensor | None, settings: Train, seed: int, *, folder: Path | None = None,
@@ -81,41 +118,97 @@ def train(objective: Objective, x: Tensor, c: Tensor | None, settings: Train, se
     folder : where checkpoints go; an unfinished run found there with the same ``fingerprint`` is continued.
     Raises :class:`DivergedError` when the numbers do not stay finite at 1/64 of the learning rate.
     """
-    loop = Loop(objective, x, c, settings, seed, report or (lambda event: None))
+    stages, parts, finished = objective.stages(), Parts.of(x, c, settings, seed), []
+    progress = Progress(stages, report or (lambda event: None))
+    objective.to(parts.x.device, memory_format=torch.channels_last)
+    interrupted = False
     with rng.preserved(), threads_for(objective, settings.threads):
         rng.reseed(seed, "prepare")
-        objective.prepare(loop.x, loop.c)
-        if folder is not None and load_checkpoint(folder, fingerprint, loop):
-            loop.snapshot = loop._take_snapshot()
-        interrupted = loop.run(folder, fingerprint)
-        loop.keep_best()
-        objective.eval()
+        objective.prepare(parts.x, parts.c)
+        unfinished = None if folder is None else read_checkpoint(folder, fingerprint, parts.x.device)
+        if unfinished is not None:
+            finished = unfinished.finished
+            unfinished.restore_objective(objective)
+        for i in range(len(finished), len(stages)):
+            loop = Loop(objective, parts, settings, seed, progress.of(i, finished), stage=i)
+            if unfinished is not None:
+                unfinished.restore_loop(loop)
+                loop.snapshot, unfinished = loop._take_snapshot(), None
+            interrupted = loop.run(folder, lambda loop=loop: save_checkpoint(folder, fingerprint, loop, finished))
+            loop.keep_best()
+            objective.eval()
+            with torch.no_grad():
+                shown = (parts.x[:HELD_OUT_ROWS], parts.c) if parts.x_held is None else (parts.x_held, parts.c_held)
+                measured = objective.measure(shown[0], None if shown[1] is None else shown[1][: len(shown[0])])
+            finished.append(loop.summary(measured))
+            if interrupted:
+                break
+        objective.stage = None
         with torch.no_grad():
-            objective.conclude(loop.x, loop.c)
+            objective.conclude(parts.x, parts.c)
     if folder is not None and not interrupted:
         remove_checkpoint(folder)
-    state = loop.state
-    still_constant = STABLE[1] * state.step // STABLE[0] + 1     # a run that stopped early had no total: any that would not yet have fallen
-    return Outcome(state.history, state.events, state.step, state.total or still_constant, state.elapsed_s, interrupted)
+    return _outcome(finished, interrupted)
+
+
+def _outcome(finished: list[dict[str, Any]], interrupted: bool) -> Outcome:
+    """The stages' own records as those of the whole run."""
+    history, events, steps, seconds = [], [], 0, 0.0
+    for stage in finished:
+        name = {"stage": stage["stage"]} if stage["stage"] else {}
+        history += [{**r, **name, "step": r["step"] + steps, "elapsed_s": round(r["elapsed_s"] + seconds, 3)} for r in stage["history"]]
+        events += [{**e, **name, **{k: e[k] + steps for k in ("step", "best_step", "back_to") if k in e}} for e in stage["events"]]
+        steps, seconds = steps + stage["steps"], seconds + stage["seconds"]
+    budgets = [stage["budget_steps"] for stage in finished]
+    records = [{k: stage[k] for k in ("stage", "steps", "seconds", "measured")} for stage in finished]
+    budget = budgets[0] if len(budgets) == 1 else "+".join(map(str, budgets))
+    return Outcome(history, events, records, steps, budget, seconds, interrupted)
+
+
+class Progress:
+    """Reports of the stages as those of the whole run."""
+
+    def __init__(self, stages: Sequence[Stage], report: Reporter):
+        self.stages, self.report = stages, report
+
+    def of(self, i: int, finished: Sequence[Mapping[str, Any]]) -> Reporter:
+        """The reporter of stage ``i``."""
+        if len(self.stages) == 1:
+            return self.report
+        stage, before = self.stages[i], sum(s.share for s in self.stages[:i])
+        steps, seconds = sum(f["steps"] for f in finished), sum(f["seconds"] for f in finished)
+
+        def report(event: dict[str, Any]) -> None:
+            moved = {k: event[k] + steps for k in ("step", "best_step", "back_to") if k in event}
+            if "fraction" in event:
+                moved |= {"fraction": min(1.0, before + stage.share * event["fraction"]), "elapsed_s": event["elapsed_s"] + seconds}
+            self.report({**event, **moved, "stage": stage.name})
+
+        return report
 
 
 class Loop:
-    """One run: weights, an optimiser for each player, the average, the state, and the steps that change them."""
+    """One stage: weights, an optimiser for each player, the average, the state, and the steps that change them."""
 
-    def __init__(self, objective: Objective, x: Tensor, c: Tensor | None, settings: Train, seed: int, report: Reporter):
+    def __init__(self, objective: Objective, parts: Parts, settings: Train, seed: int, report: Reporter, stage: int = 0):
         self.objective, self.settings, self.seed, self.report = objective, settings, seed, report
-        self.device = device_of(settings.device)
-        self.budget = Budget.parse(settings.budget)
-        objective.to(self.device, memory_format=torch.channels_last).train()
-        train_rows, held_out_rows = self._split(len(x))
-        self.x, self.c = (None if v is None else v[train_rows].to(self.device) for v in (x, c))
-        self.x_held, self.c_held = (None if v is None or held_out_rows is None else v[held_out_rows].to(self.device) for v in (x, c))
+        stages = objective.stages()
+        self.name = stages[stage].name
+        self.stream = seed if stage == 0 else rng.seed_of(seed, self.name)
+        self.budget = Budget.parse(settings.budget).part(stage, [s.share for s in stages])
+        objective.stage = self.name or None
+        objective.eval()
+        with torch.no_grad():
+            self.x, self.c = objective.view(parts.x, parts.c)
+            self.x_held, self.c_held = (None, None) if parts.x_held is None else objective.view(parts.x_held, parts.c_held)
+        objective.train()
+        self.device = self.x.device
         self.batch_size = min(settings.batch_size, len(self.x))
         self.per_epoch = max(1, len(self.x) // self.batch_size)
         self.parameters = {k: [p for p in m.parameters() if p.requires_grad] for k, m in objective.players().items()}
         self.optimisers = {k: torch.optim.AdamW(p, lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay, fused=True)
                            for k, p in self.parameters.items()}
-        self.average = Average(objective, settings.ema)
+        self.average = Average([p for ps in self.parameters.values() for p in ps], settings.ema)
         self.state = State(total=self.budget.steps)
         self.sums: dict[str, Tensor] = {}
         self.broke = dict.fromkeys(self.parameters, torch.tensor(math.inf))     # when a player's gradient first was not finite
@@ -124,15 +217,17 @@ class Loop:
         self._epoch, self._order = -1, None
         self.snapshot = self._take_snapshot()
 
-    def _split(self, n: int) -> tuple[Tensor, Tensor | None]:
-        held = min(int(n * self.settings.validation), HELD_OUT_ROWS)
-        order = torch.randperm(n, generator=rng.generator(self.seed, "held out"))
-        return (order[held:], order[:held]) if held >= 10 else (order, None)
+    def summary(self, measured: Mapping[str, float]) -> dict[str, Any]:
+        """What this stage was."""
+        state = self.state
+        still_constant = STABLE[1] * state.step // STABLE[0] + 1        # stopped early, without a total: any that would not have fallen
+        return {"stage": self.name, "steps": state.step, "seconds": state.elapsed_s, "budget_steps": state.total or still_constant,
+                "history": state.history, "events": state.events, "measured": dict(measured)}
 
     # -- the run ---------------------------------------------------------------------------------------------------------------
 
-    def run(self, folder: Path | None, fingerprint: str) -> bool:
-        """Step until the budget is spent, patience ends, or Ctrl-C; true if it was Ctrl-C."""
+    def run(self, folder: Path | None, save: Callable[[], None]) -> bool:
+        """Step until the budget is spent, patience ends, or Ctrl-C; true if it was Ctrl-C. ``save`` writes a checkpoint to ``folder``."""
         state, started, saved = self.state, time.perf_counter() - self.state.elapsed_s, time.perf_counter()
         reported = 0.0
         with _interruptible() as stop:
@@ -150,18 +245,18 @@ class Loop:
                     reported = now
                     self._report()
                 if folder is not None and now - saved > CHECKPOINT_EVERY_S:
-                    self._save(folder, fingerprint)
+                    self._save(save)
                     saved = now
             interrupted = stop()
         if interrupted and folder is not None:
-            self._save(folder, fingerprint)
+            self._save(save)
         self._report()
         return interrupted
 
-    def _save(self, folder: Path, fingerprint: str) -> None:
+    def _save(self, save: Callable[[], None]) -> None:
         """A checkpoint on the way; a full disk must not end the run."""
         try:
-            save_checkpoint(folder, fingerprint, self)
+            save()
         except (OSError, SafetensorError) as error:
             event = {"step": self.state.step, "event": "checkpoint not written", "why": str(error)}
             self.state.events.append(event)
@@ -169,7 +264,7 @@ class Loop:
 
     def _step(self) -> None:
         state, settings = self.state, self.settings
-        rng.reseed(self.seed, "step", state.step)
+        rng.reseed(self.stream, "step", state.step)
         rows = self._batch()
         x, c = self.x[rows], None if self.c is None else self.c[rows]
         lr = settings.lr * state.lr_scale * self._schedule(state.step)
@@ -195,7 +290,7 @@ class Loop:
         epoch, i = divmod(self.state.step, self.per_epoch)
         if epoch != self._epoch:
             self._epoch = epoch
-            self._order = torch.randperm(len(self.x), generator=rng.generator(self.seed, "epoch", epoch)).to(self.device)
+            self._order = torch.randperm(len(self.x), generator=rng.generator(self.stream, "epoch", epoch)).to(self.device)
         return self._order[i * self.batch_size : (i + 1) * self.batch_size]
 
     def _schedule(self, step: int) -> float:
@@ -233,7 +328,7 @@ class Loop:
             return None
         self.average.swap()
         self.objective.eval()
-        rng.reseed(self.seed, "held out")       # the same noise every time, so that the curve shows the weights alone
+        rng.reseed(self.stream, "held out")     # the same noise every time, so that the curve shows the weights alone
         with self.arithmetic():
             value = float(self.objective.held_out(self.x_held, self.c_held))
         self.objective.train()

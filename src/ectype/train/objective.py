@@ -6,6 +6,7 @@ nothing else about a family, and a family knows nothing about optimisers, averag
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
     from ..rng import Rows
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training with its own players, data and schedule, and the share of the budget that it takes."""
+
+    name: str
+    share: float
+
+
 class Objective(nn.Module):
     """Base of every family's mathematics; abstract in :meth:`loss` and :meth:`sample`.
 
@@ -26,6 +35,10 @@ class Objective(nn.Module):
     """
 
     turns: ClassVar[tuple[str, ...]] = ("model",)
+    rounds: ClassVar[bool] = True
+    """Whether its networks may compute in bfloat16 where that is faster; a change of variables needs them exact."""
+    stage: str | None = None
+    """The stage under way; None outside of training, and in a training of one nameless stage."""
 
     def __init__(self, schema: Schema, condition: Schema | None = None):
         super().__init__()
@@ -44,6 +57,19 @@ class Objective(nn.Module):
     def prepare(self, x: Tensor, c: Tensor | None) -> None:
         """Once before training, with the training rows: fill buffers that depend on the data."""
 
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages of the training, in their order; one by default. The loop runs them one after another and sets :attr:`stage`."""
+        return (Stage("", 1.0),)
+
+    def view(self, x: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """What the steps of the stage see in place of the rows, computed once from all of them: the codes of layers that are trained
+        already, say. :meth:`loss` gets batches of it."""
+        return x, c
+
+    def measure(self, x: Tensor, c: Tensor | None) -> dict[str, float]:
+        """Figures worth keeping after a stage, on rows that were held out where there are any."""
+        return {}
+
     def loss(self, x: Tensor, c: Tensor | None, player: str) -> dict[str, Tensor]:
         """Named scalar terms in nats per row, averaged over the batch; the one called ``loss`` is minimised by the player."""
         raise NotImplementedError
@@ -54,6 +80,10 @@ class Objective(nn.Module):
 
     def conclude(self, x: Tensor, c: Tensor | None) -> None:
         """Once after training, with the training rows: fit what is not trained by gradients."""
+
+    def reconstruct(self, x: Tensor, c: Tensor | None) -> Tensor:
+        """Stored rows, encoded and decoded, where the family can do both."""
+        return self.decode(self.encode(x, c), c)
 
     def sample(self, noise: Rows, c: Tensor | None) -> Tensor:
         """``noise.n`` stored rows."""
