@@ -7,9 +7,11 @@ import pytest
 import ectype
 from ectype import errors
 
+FAMILIES = ["Autoencoder", "LinearAutoencoder", "StackedAutoencoder", "DenoisingAutoencoder", "ConvAutoencoder", "VAE", "GAN", "Flow", "DDPM"]
+
 
 def test_public_names():
-    assert ectype.__all__ == sorted(["Autoencoder", "VAE", "GAN", "Flow", "DDPM", "Train", "Net", "load", "compare", "Schema"])
+    assert ectype.__all__ == sorted([*FAMILIES, "Train", "Net", "Corruption", "NoveltyDetector", "PretrainedClassifier", "load", "compare", "Schema"])
     assert set(dir(ectype)) == {*ectype.__all__, "__version__"}
     for name in ectype.__all__:
         assert getattr(ectype, name).__name__ == name and inspect.getdoc(getattr(ectype, name))
@@ -32,7 +34,7 @@ def test_the_version_is_that_of_the_package():
 def test_families_are_the_registered_classes():
     from ectype import registry
 
-    assert [registry.load(n).__name__ for n in registry.names()] == ["Autoencoder", "VAE", "GAN", "Flow", "DDPM"]
+    assert [registry.load(n).__name__ for n in registry.names()] == FAMILIES
     assert all(getattr(ectype, registry.load(n).__name__) is registry.load(n) for n in registry.names())
 
 

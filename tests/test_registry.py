@@ -12,7 +12,11 @@ from ectype.train.objective import Objective
 
 
 def test_order_of_the_lecture():
-    assert registry.names() == ["autoencoder", "vae", "gan", "flow", "ddpm"]
+    assert registry.names() == ["autoencoder", "linear", "stacked", "denoising", "conv", "vae", "gan", "flow", "ddpm"]
+
+
+def test_one_of_each_kind_is_compared():
+    assert registry.compared() == ["autoencoder", "vae", "gan", "flow", "ddpm"]
 
 
 @pytest.mark.parametrize("name", registry.names())
@@ -28,7 +32,8 @@ def test_an_entry_leads_to_its_family(name):
 @pytest.mark.parametrize("name", registry.names())
 def test_capabilities_are_known_and_the_preset_is_complete(name):
     cls = registry.load(name)
-    assert cls.capabilities <= {"sample", "condition", "encode", "decode", "score", "exact", "bound"} and "sample" in cls.capabilities
+    assert cls.capabilities <= {"sample", "condition", "encode", "decode", "denoise", "score", "exact", "bound"} and "sample" in cls.capabilities
+    assert cls.containers and cls.containers <= {"table", "images", "signals"}
     assert not {"exact", "bound"} <= cls.capabilities
     assert isinstance(cls.preset, Train) and None not in cls.preset.get_params().values()
 

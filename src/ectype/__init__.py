@@ -12,8 +12,12 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_HOMES = {"Autoencoder": "models.autoencoder", "VAE": "models.vae", "GAN": "models.gan", "Flow": "models.flow", "DDPM": "models.ddpm",
-          "Train": "spec", "Net": "spec", "load": "estimator", "compare": "comparison", "Schema": "data.schema"}
+_HOMES = {"Autoencoder": "models.autoencoder", "LinearAutoencoder": "models.linear", "StackedAutoencoder": "models.stacked",
+          "DenoisingAutoencoder": "models.denoising", "ConvAutoencoder": "models.conv", "VAE": "models.vae", "GAN": "models.gan",
+          "Flow": "models.flow", "DDPM": "models.ddpm",
+          "Train": "spec", "Net": "spec", "Corruption": "spec", "load": "estimator", "compare": "comparison",
+          "NoveltyDetector": "uses.novelty", "PretrainedClassifier": "uses.classifier",
+          "Schema": "data.schema"}
 
 __version__ = "0.1.0"
 __all__ = sorted(_HOMES)

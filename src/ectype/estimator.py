@@ -29,13 +29,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from . import registry, rng
 from .data.schema import Schema, as_container
 from .errors import CapabilityError, DataError, InvalidParameterError, SavedModelError, SchemaMismatchError, UnknownNameError
-from .spec import PRESET, Net, Spec, Train, annotations, validate
+from .spec import PRESET, Corruption, Net, Spec, Train, annotations, validate
 from .train.checkpoint import remove_checkpoint, unfinished_seed
 from .train.device import arithmetic, device_of, threads_for
-from .train.loop import Reporter, train
+from .train.loop import Reporter, held_out_rows, train
 from .train.objective import Objective, n_parameters
 
-FORMAT = 1                  # of model.json; a reader refuses a higher one
+FORMAT = 2                  # of model.json; a reader refuses a higher one
 MAX_CLASSES = 100           # whole numbers in y up to this many different ones are classes, not quantities
 BATCH = 1024
 ROUND = 32                  # batches are filled up to a multiple of it, see _batches
@@ -66,15 +66,20 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     """Base of the families; abstract in :meth:`build`.
 
     Attributes after ``fit``: ``schema_`` (what the data are), ``condition_`` (the same for ``y``, or None), ``objective_`` (the
-    trained networks), ``history_`` (the training curve), ``events_`` (what happened on the way), ``n_steps_``, ``budget_steps_``
-    (as a budget they repeat the run exactly), ``fit_s_``, ``train_``
-    (the settings in force), ``n_parameters_``, ``seed_``, ``interrupted_``, ``n_features_in_``, ``feature_names_in_``.
+    trained networks), ``history_`` (the training curve), ``events_`` (what happened on the way), ``stages_`` (what was found after each
+    stage of the training), ``n_steps_``, ``budget_steps_`` (as a budget they repeat the run exactly), ``fit_s_``, ``train_`` (the settings
+    in force), ``held_out_scores_`` (sorted scores of the rows that were held out in training), ``n_parameters_``, ``seed_``,
+    ``interrupted_``, ``n_features_in_``, ``feature_names_in_``.
     """
 
     capabilities: ClassVar[frozenset[str]] = frozenset()
-    """Of: sample, condition, encode, decode, score, exact, bound (the last two: what ``log_likelihood`` is)."""
+    """Of: sample, condition, encode, decode, denoise, score, exact, bound (the last two: what ``log_likelihood`` is)."""
+    containers: ClassVar[frozenset[str]] = frozenset({"table", "images", "signals"})
+    """What kinds of data the family takes."""
     preset: ClassVar[Train] = PRESET
     """What ``None`` means in ``train``."""
+    presets: ClassVar[Mapping[str, Train]] = {}
+    """The same for single containers, where another setting does better."""
     sampling_presets: ClassVar[dict[str, dict[str, Any]]] = {}
     """Other samplers from the same weights, by name, as options of :meth:`sample`."""
 
@@ -84,13 +89,13 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     # -- fitting ---------------------------------------------------------------------------------------------------------------
 
-    def fit(self, X: Any, y: Any = None, *, kinds: Mapping[str, str] | None = None, run: str | os.PathLike | None = None,
+    def fit(self, X: Any, y: Any = None, *, kinds: Mapping[str, str] | str | None = None, run: str | os.PathLike | None = None,
             progress: Reporter | None = None) -> GenerativeModel:
         """Learn the distribution of the rows of ``X``; of ``X`` given ``y`` where ``conditional=True``, else ``y`` is ignored.
 
-        X : DataFrame or array ``(N, columns)``, or images ``(N, H, W)`` / ``(N, H, W, channels)``.
+        X : DataFrame or array ``(N, columns)``, images ``(N, H, W)`` or ``(N, H, W, channels)``, signals ``(N, L)`` or ``(N, L, channels)``
         y : labels or quantities ``(N,)``; used only by a conditional model.
-        kinds : overrides the inferred kind of single columns, such as ``{"zip": "categorical"}``.
+        kinds : overrides the inferred kind of single columns, such as ``{"zip": "categorical"}``; ``"signal"`` says that X are signals.
         run : folder for checkpoints; an unfinished run of the same model on the same data found there is continued.
         progress : called now and then with ``{"step", "fraction", "elapsed_s", "held_out"}``.
 
@@ -100,12 +105,17 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         self.schema_ = Schema.fit(X, kinds=kinds)
         if not any(b.varies for b in self.schema_.blocks):
             raise DataError("there is nothing to learn: every column has one value only", got=f"{len(self.schema_.blocks)} such columns")
+        container = "table" if self.schema_.is_table else self.schema_.container
+        if container not in self.containers:
+            able = ", ".join(n for n in registry.names() if container in registry.load(n).containers)
+            raise InvalidParameterError(f"{type(self).__name__} cannot learn from {'a table' if container == 'table' else container}",
+                                        expected=" or ".join(sorted(self.containers)), got=container, hint=f"these can: {able}")
         x = self._encode(X, reset=True)
         self.condition_, c = self._fit_condition(y, len(x))
         folder = Path(run) if run is not None else None
         unfinished = unfinished_seed(folder) if folder is not None and self.random_state is None else None
         self.seed_ = rng.as_seed(self.random_state) if unfinished is None else unfinished
-        self.train_ = self.train.over(self.preset)
+        self.train_ = self.train.over(self.presets.get(container, self.preset))
         with rng.preserved():
             rng.reseed(self.seed_, "weights")
             self.objective_ = self.build(self.schema_, self.condition_)
@@ -114,6 +124,10 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
                         fingerprint=self._fingerprint(x, c) if folder else "")
         self.history_, self.events_, self.n_steps_, self.fit_s_ = outcome.history, outcome.events, outcome.steps, outcome.seconds
         self.budget_steps_, self.interrupted_ = outcome.budget_steps, outcome.interrupted
+        self.stages_ = outcome.stages
+        held = held_out_rows(len(x), self.train_, self.seed_)
+        scores = self._scores(x[held], None if c is None else c[held]) if "score" in self.capabilities and len(held) else np.zeros(0)
+        self.held_out_scores_ = np.sort(scores[np.isfinite(scores)])
         if outcome.interrupted:
             raise KeyboardInterrupt
         return self
@@ -121,7 +135,7 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     def _encode(self, X: Any, *, reset: bool = False) -> torch.Tensor:
         """Stored rows; the number of features and their names are learnt (``reset``) or checked in scikit-learn's way."""
         X = as_container(X)
-        if reset or (X.ndim == 2 and not self.schema_.is_image):
+        if reset or (X.ndim == 2 and self.schema_.is_table):
             try:
                 validate_data(self, X=X, skip_check_array=True, reset=reset)
             except ValueError as error:
@@ -204,7 +218,7 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     def transform(self, X: Any, condition: Any = None) -> np.ndarray:
         """The code of each row, ``(N, latent_dim)`` float32."""
-        return self._by_batch(X, condition, lambda x, c: self.objective_.encode(x, c))
+        return self._by_batch(*self._given(X, condition), self.objective_.encode)
 
     def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> np.ndarray:
         """``fit``, then ``transform``."""
@@ -230,8 +244,12 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     @_can("encode", "decode")
     def reconstruct(self, X: Any, condition: Any = None) -> Any:
         """Each row encoded and decoded."""
-        stored = self._by_batch(X, condition, lambda x, c: self.objective_.decode(self.objective_.encode(x, c), c))
-        return self.schema_.decode(stored)
+        return self.schema_.decode(self._by_batch(*self._given(X, condition), self.objective_.reconstruct))
+
+    @_can("denoise")
+    def denoise(self, X: Any, condition: Any = None) -> Any:
+        """Noisy rows restored, in the container, columns and dtypes of the training data."""
+        return self.schema_.decode(self._by_batch(*self._given(X, condition), self.objective_.reconstruct))
 
     # -- scores ----------------------------------------------------------------------------------------------------------------
 
@@ -239,10 +257,13 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     def score_samples(self, X: Any, condition: Any = None) -> np.ndarray:
         """A score for each row, ``(N,)``: higher = more like the training data. :meth:`log_likelihood` where the family has one; what it
         measures in the others is said by them."""
+        return self._scores(*self._given(X, condition))
+
+    def _scores(self, x: torch.Tensor, c: torch.Tensor | None) -> np.ndarray:
         if self.capabilities & {"exact", "bound"}:
-            return self.log_likelihood(X, condition)
-        values = self._by_batch(X, condition, lambda x, c: self.objective_.score(x, c, self._shared(len(x)))).astype(np.float64)
-        return values - self.schema_.beyond(self.schema_.encode(X))
+            return self._log_likelihoods(x, c)
+        values = self._by_batch(x, c, lambda x, c: self.objective_.score(x, c, self._shared(len(x)))).astype(np.float64)
+        return values - self.schema_.beyond(x.numpy()) if self.schema_.is_table else values
 
     @_can("score")
     def score(self, X: Any, y: Any = None) -> float:
@@ -256,14 +277,12 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         A density in the user's units for continuous values, a probability for the others (categories, counts, spikes, pixels). A count
         beyond the training range has the probability of the nearest one in it, times e^{−d²/2} at d standard units from it.
         """
-        values = self._by_batch(X, condition, lambda x, c: self.objective_.log_prob(x, c, self._shared(len(x)))).astype(np.float64)
-        if not self.schema_.is_image:
-            stored = self.schema_.encode(X)
-            for i, b in enumerate(self.schema_.blocks):
-                if b.type == "number":
-                    values += np.where(np.isnan(stored[:, i]), 0.0, b.log_derivative(stored[:, i]))
-            values -= self.schema_.beyond(stored)
-        return values
+        return self._log_likelihoods(*self._given(X, condition))
+
+    def _log_likelihoods(self, x: torch.Tensor, c: torch.Tensor | None) -> np.ndarray:
+        values = self._by_batch(x, c, lambda x, c: self.objective_.log_prob(x, c, self._shared(len(x)))).astype(np.float64)
+        values += self.schema_.log_derivative(x.numpy())
+        return values - self.schema_.beyond(x.numpy()) if self.schema_.is_table else values
 
     @property
     def likelihood_(self) -> str | None:
@@ -273,15 +292,18 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     def _shared(self, n: int) -> rng.Shared:
         return rng.Shared(0, n, self._device)
 
-    @torch.no_grad()
-    def _by_batch(self, X: Any, condition: Any, function) -> np.ndarray:
+    def _given(self, X: Any, condition: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Rows and conditions that a user gave, stored."""
         check_is_fitted(self)
         x = self._encode(X)
         if not len(x):
             raise DataError("Found array with 0 sample(s) while a minimum of 1 is required.")
-        c = self._encode_condition(condition, len(x))
+        return x, self._encode_condition(condition, len(x))
+
+    @torch.no_grad()
+    def _by_batch(self, x: torch.Tensor, c: torch.Tensor | None, function: Callable) -> np.ndarray:
         with threads_for(self.objective_, self.train_.threads):
-            parts = [function(x[rows].to(self._device), None if c is None else c[rows]).cpu() for rows in _batches(len(x))]
+            parts = [function(x[rows].to(self._device), None if c is None else c[rows].to(self._device)).cpu() for rows in _batches(len(x))]
         return torch.cat(parts)[: len(x)].numpy()
 
     @property
@@ -313,6 +335,7 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         tags.input_tags.categorical = tags.input_tags.string = True
+        tags.input_tags.two_d_array = "table" in self.containers
         tags.input_tags.three_d_array = True
         tags.target_tags.required = False
         tags.transformer_tags.preserves_dtype = []              # codes are float32 whatever the rows are
@@ -342,7 +365,7 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             "model": name, "params": _to_json(self.get_params(deep=False)),
             "schema": self.schema_.to_dict(), "condition": self.condition_.to_dict() if self.condition_ else None,
             "train": asdict(self.train_), "seed": self.seed_, "steps": self.n_steps_, "budget_steps": self.budget_steps_,
-            "fit_s": round(self.fit_s_, 3),
+            "fit_s": round(self.fit_s_, 3), "stages": self.stages_, "held_out_scores": self.held_out_scores_.tolist(),
             "parameters": self.n_parameters_, "interrupted": self.interrupted_, "history": self.history_, "events": self.events_,
             "n_features_in": self.n_features_in_, "feature_names_in": list(getattr(self, "feature_names_in_", [])) or None,
             "weights_sha256": digest,
@@ -394,7 +417,8 @@ def load(path: str | os.PathLike, *, device: str = "auto") -> GenerativeModel:
         model.condition_ = Schema.from_dict(d["condition"]) if d["condition"] else None
         model.train_, model.seed_, model.n_steps_, model.fit_s_ = Train(**_tuples(d["train"])), d["seed"], d["steps"], d["fit_s"]
         model.n_parameters_, model.budget_steps_, model.interrupted_ = d["parameters"], d["budget_steps"], d["interrupted"]
-        model.history_, model.events_ = d["history"], d["events"]
+        model.history_, model.events_, model.stages_ = d["history"], d["events"], d["stages"]
+        model.held_out_scores_ = np.asarray(d["held_out_scores"], np.float64)
         model.n_features_in_ = d["n_features_in"]
         if d["feature_names_in"]:
             model.feature_names_in_ = np.asarray(d["feature_names_in"], dtype=object)
@@ -421,7 +445,7 @@ def _batches(n: int) -> list[torch.Tensor]:
     return [torch.arange(s, min(s + BATCH, -(-n // ROUND) * ROUND)).clamp(max=n - 1) for s in range(0, n, BATCH)]
 
 
-SPECS = {"Train": Train, "Net": Net}
+SPECS = {"Train": Train, "Net": Net, "Corruption": Corruption}
 
 
 def _to_json(params: Mapping[str, Any]) -> dict[str, Any]:

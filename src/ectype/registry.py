@@ -13,16 +13,21 @@ from .errors import UnknownNameError
 
 @dataclass(frozen=True)
 class Entry:
-    """One family: where it lives, and the paper that it comes from."""
+    """One family: where it lives, and the paper that it comes from. ``compared``: `ectype compare` takes it unless told otherwise."""
 
     name: str
     target: str
     title: str
     paper: str
+    compared: bool = True
 
 
 FAMILIES = {e.name: e for e in (
     Entry("autoencoder", "ectype.models.autoencoder:Autoencoder", "Undercomplete autoencoder", "Hinton & Salakhutdinov 2006"),
+    Entry("linear", "ectype.models.linear:LinearAutoencoder", "Linear autoencoder (principal components)", "Bourlard & Kamp 1988", False),
+    Entry("stacked", "ectype.models.stacked:StackedAutoencoder", "Stacked autoencoder, greedy and tied", "Bengio et al. 2007", False),
+    Entry("denoising", "ectype.models.denoising:DenoisingAutoencoder", "Denoising autoencoder", "Vincent et al. 2010", False),
+    Entry("conv", "ectype.models.conv:ConvAutoencoder", "Convolutional autoencoder", "Masci et al. 2011", False),
     Entry("vae", "ectype.models.vae:VAE", "Variational autoencoder", "Kingma & Welling 2014"),
     Entry("gan", "ectype.models.gan:GAN", "Generative adversarial network", "Goodfellow et al. 2014"),
     Entry("flow", "ectype.models.flow:Flow", "Normalizing flow", "Durkan et al. 2019"),
@@ -33,6 +38,11 @@ FAMILIES = {e.name: e for e in (
 def names() -> list[str]:
     """Names of the families, in the order of the lecture: from the autoencoder to diffusion."""
     return list(FAMILIES)
+
+
+def compared() -> list[str]:
+    """Those that `ectype compare` takes unless told otherwise: one of each kind."""
+    return [e.name for e in FAMILIES.values() if e.compared]
 
 
 def entry(name: str) -> Entry:

@@ -13,7 +13,7 @@ from ectype import VAE, Flow, Train, load, registry
 from ectype.errors import CapabilityError, InvalidParameterError, SavedModelError
 from ectype.estimator import FORMAT
 
-from .conftest import DATA, LABELS, QUICK, assert_same, draw, fitted, new
+from .conftest import DATA, LABELS, QUICK, assert_same, draw, fitted, home, new
 
 
 @pytest.mark.parametrize("conditional", [False, True])
@@ -29,8 +29,9 @@ def test_a_loaded_model_is_the_same(name, kind, conditional, tmp_path):
         np.testing.assert_array_equal(twin.transform(X, condition=y), model.transform(X, condition=y))
         assert list(twin.get_feature_names_out()) == list(model.get_feature_names_out())
     for attribute in ("n_steps_", "seed_", "train_", "condition_", "n_parameters_", "interrupted_", "history_", "events_",
-                      "n_features_in_"):
+                      "n_features_in_", "stages_", "budget_steps_"):
         assert getattr(twin, attribute) == getattr(model, attribute), attribute
+    np.testing.assert_array_equal(twin.held_out_scores_, model.held_out_scores_)
     assert getattr(twin, "feature_names_in_", None) is None or list(twin.feature_names_in_) == list(model.feature_names_in_)
 
 
@@ -64,7 +65,7 @@ def test_a_family_that_is_not_registered_cannot_be_saved(tmp_path):
 
 def test_a_generator_as_random_state_is_saved_as_its_seed(name, tmp_path):
     for state in (np.random.default_rng(0), np.random.RandomState(0), np.int64(3)):
-        model = new(name, random_state=state, train=new(name).train(budget="1steps")).fit(DATA["table"])
+        model = new(name, random_state=state, train=new(name).train(budget="1steps")).fit(DATA[home(name)])
         model.save(tmp_path)
         twin = load(tmp_path)
         assert twin.seed_ == model.seed_

@@ -1,19 +1,18 @@
-"""The autoencoder: its loss, the principal components, and the density of the codes that it samples from."""
+"""The autoencoder: its loss, the principal components, the codes that it refuses, and what it learns of a plane."""
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 import ectype
 from ectype.errors import InvalidParameterError
 from ectype.models.autoencoder import AutoencoderObjective
-from ectype.rng import Rows, Shared
+from ectype.rng import Shared
 from ectype.spec import PRESET, Net
 from ectype.train.loop import train
 
-from .conftest import SMALL, labels, numbers
+from .conftest import SMALL, numbers
 
 
 def test_the_loss_by_hand():
@@ -58,79 +57,53 @@ def test_a_linear_autoencoder_finds_the_principal_components():
     assert cosines.min() > 0.99
 
 
-def mixture(latent_dim, n_cond, components=3, seed=0):
-    """An objective with a known mixture over (h, c), and that mixture."""
-    schema, _ = numbers(4)
-    y_schema, _ = labels(k={0: 2, 1: 2, 3: 3}[n_cond]) if n_cond else (None, None)
-    objective = AutoencoderObjective(schema, y_schema, latent_dim, SMALL, components)
-    g = torch.Generator().manual_seed(seed)
-    d = latent_dim + n_cond
-    objective.weights.copy_(torch.tensor([0.5, 0.3, 0.2]))
-    objective.means.copy_(1.5 * torch.randn(components, d, generator=g))
-    root = 0.6 * torch.randn(components, d, d, generator=g)
-    objective.covariances.copy_(root @ root.transpose(1, 2) + 0.1 * torch.eye(d))
-    joint = MixtureSameFamily(Categorical(objective.weights.double()),
-                              MultivariateNormal(objective.means.double(), objective.covariances.double()))
-    return objective, joint
+def test_sparsity_by_hand():
+    """λ Σⱼ |hⱼ| is added, and is a term of its own."""
+    schema, x = numbers(3)
+    objective = AutoencoderObjective(schema, None, 2, SMALL, 1, sparsity=0.25)
+    f = objective.features.embed(x)
+    h = objective.encoder(f)
+    recon, sparsity = 0.5 * (objective.decoder(h) - f).square().sum() / len(x), h.abs().sum() / len(x)
+    terms = objective.loss(x, None, "model")
+    torch.testing.assert_close(torch.stack([terms["recon"], terms["sparsity"], terms["loss"]]), torch.stack([recon, sparsity, recon + 0.25 * sparsity]))
+    assert set(AutoencoderObjective(schema, None, 2, SMALL, 1).loss(x, None, "model")) == {"loss", "recon"}
 
 
-def on_a_grid(joint, c, latent_dim):
-    """Mean and covariance of p(h | c) by summing p(h, c) over a grid of h."""
-    axis = torch.linspace(-12, 12, 601 if latent_dim == 2 else 6001, dtype=torch.float64)
-    h = torch.stack(torch.meshgrid(*[axis] * latent_dim, indexing="ij"), -1).reshape(-1, latent_dim)
-    p = joint.log_prob(torch.cat([h, c.double().expand(len(h), -1)], 1)).exp()
-    p = p / p.sum()
-    mean = p @ h
-    return mean, (h - mean).T @ ((h - mean) * p[:, None]), h, p
+def test_sparsity_makes_codes_small():
+    X = np.random.default_rng(0).normal(size=(200, 4))
+    plain, sparse = (ectype.Autoencoder(latent_dim=2, sparsity=s, net=SMALL, train=ectype.Train(budget="200steps"), random_state=0).fit(X)
+                     for s in (0.0, 1.0))
+    assert np.abs(sparse.transform(X)).mean() < 0.2 * np.abs(plain.transform(X)).mean()
 
 
-@pytest.mark.parametrize(("latent_dim", "c"), [(1, []), (2, []), (1, [1.0]), (1, [-1.0]), (2, [1.0]), (2, [0.0, 1.0, 0.0])], ids=str)
-def test_codes_are_drawn_from_the_conditional_mixture(latent_dim, c):
-    n, c = 40_000, torch.tensor(c)
-    objective, joint = mixture(latent_dim, len(c))
-    codes = objective._sample_code(Rows(0, 0, n), c.expand(n, -1) if len(c) else None).double()
-    mean, cov, h, p = on_a_grid(joint, c, latent_dim)
-    scale = cov.diagonal().sqrt()
-    assert ((codes.mean(0) - mean) / scale).abs().max() < 4 / n**0.5
-    assert ((torch.cov(codes.T).reshape(latent_dim, -1) - cov) / torch.outer(scale, scale)).abs().max() < 0.05
-    for j in range(latent_dim):                                         # the whole distribution, not its moments only
-        cuts = mean[j] + scale[j] * torch.linspace(-2, 2, 9).double()
-        expected = torch.stack([p[h[:, j] <= cut].sum() for cut in cuts])
-        torch.testing.assert_close((codes[:, j, None] <= cuts).double().mean(0), expected, atol=0.015, rtol=0)
-
-
-def test_every_row_may_have_its_own_condition():
-    objective, joint = mixture(2, 1)
-    c = torch.tensor([[1.0], [-1.0]]).repeat(20_000, 1)
-    codes = objective._sample_code(Rows(0, 0, 40_000), c).double()
-    for k in (0, 1):
-        torch.testing.assert_close(codes[k::2].mean(0), on_a_grid(joint, c[k], 2)[0], atol=0.03, rtol=0)
-
-
-def test_the_density_is_fitted_on_the_codes():
-    schema, x = numbers(4, n=2000)
-    objective = AutoencoderObjective(schema, None, 2, SMALL, 10).eval()
+def test_errors_sum_to_the_score():
+    schema, x = numbers(3)
+    objective = AutoencoderObjective(schema, None, 1, SMALL, 1).eval()
     with torch.no_grad():
-        objective.conclude(x, None)
-        codes, drawn = objective.encode(x, None), objective._sample_code(Rows(0, 0, 20_000), None)
-    assert objective.weights.sum().item() == pytest.approx(1, abs=1e-5) and (objective.weights > 0).all()
-    assert ((drawn.mean(0) - codes.mean(0)) / codes.std(0)).abs().max() < 0.05
-    torch.testing.assert_close(torch.cov(drawn.T), torch.cov(codes.T), rtol=0.1, atol=0.02)
-
-
-def test_few_rows_have_few_components():
-    schema, x = numbers(4, n=25)
-    objective = AutoencoderObjective(schema, None, 2, SMALL, 10).eval()
-    with torch.no_grad():
-        objective.conclude(x, None)
-        drawn = objective.sample(Rows(0, 0, 500), None)
-    assert (objective.weights > 0).sum() == 2 and torch.isfinite(drawn).all()
+        errors = objective.errors(x, None)
+        torch.testing.assert_close(errors, 0.5 * (objective.decoder(objective.encoder(x)) - x).square())
+        torch.testing.assert_close(-errors.sum(1), objective.score(x, None, Shared(0, len(x))))
+        assert objective.measure(x, None) == {"reconstruction": pytest.approx(errors.sum(1).mean().item(), rel=1e-5)}
 
 
 def test_a_code_as_wide_as_the_row_is_refused():
     X = np.random.default_rng(0).normal(size=(30, 4))
-    with pytest.raises(InvalidParameterError, match=r"expected latent_dim < 4 \(the features of a row\), got 4"):
-        ectype.Autoencoder(latent_dim=4).fit(X)
+    for width in (4, 9):
+        with pytest.raises(InvalidParameterError, match=rf"expected latent_dim < 4 \(the features of a row\), got {width}\nhint: .*sparsity > 0, dropout"):
+            ectype.Autoencoder(latent_dim=width).fit(X)
+
+
+@pytest.mark.parametrize("change", [{"sparsity": 0.1}, {"net": SMALL(dropout=0.1)}, {"latent_dim": 3}], ids=["sparsity", "dropout", "narrower"])
+def test_unless_something_prevents_a_copy(change):
+    X = np.random.default_rng(0).normal(size=(30, 4))
+    model = ectype.Autoencoder(**{"latent_dim": 6, "train": ectype.Train(budget="2steps"), **change}).fit(X)
+    assert model.transform(X).shape == (30, model.latent_dim)
+
+
+def test_the_default_code_is_half_as_wide_and_at_most_32():
+    for columns, expected in ((1, 1), (2, 1), (7, 3), (100, 32)):
+        X = np.random.default_rng(0).normal(size=(30, columns))
+        assert ectype.Autoencoder(net=SMALL, train=ectype.Train(budget="1steps")).fit(X).transform(X).shape == (30, expected)
 
 
 @pytest.fixture(scope="module")
