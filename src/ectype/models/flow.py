@@ -32,12 +32,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from zuko.transforms import MonotonicRQSTransform
 
 from ..data.schema import Schema
 from ..estimator import GenerativeModel
 from ..nn import build
 from ..prob.dequantize import Dequantization, standard_normal_log_prob
+from ..prob.spline import Spline
 from ..rng import Rows, Shared
 from ..spec import PRESET, Net, PositiveInt, Train
 from ..train.objective import Objective
@@ -55,23 +55,27 @@ class Coupling(nn.Module):
         self.register_buffer("moved", moved, persistent=False)
         self.bins = bins
         n = len(moved)
-        self.net = build.perceptron((len(mask),), (n, 3 * bins - 1), net, width, cond=cond)
+        self.net = build.perceptron((len(mask),), (3 * bins - 1, n), net, width, cond=cond)
         last = self.net.layers[-1]
         nn.init.zeros_(last.weight)                 # every layer starts near the identity
         nn.init.zeros_(last.bias)
 
-    def _spline(self, kept: Tensor, c: Tensor | None) -> MonotonicRQSTransform:
-        widths, heights, derivatives = self.net(kept * self.mask, c).float().split([self.bins, self.bins, self.bins - 1], dim=-1)
-        return MonotonicRQSTransform(widths, heights, derivatives, bound=BOUND)
+    def _spline(self, kept: Tensor, c: Tensor | None) -> Spline:
+        h = kept * self.mask if c is None else torch.cat([kept * self.mask, c], dim=1)
+        *hidden, last = self.net.layers
+        for layer in hidden:
+            h = layer(h)
+        parameters = torch.addmm(last.bias[:, None], last.weight, h.T)          # ((3K − 1) n, B): the rows last, see prob/spline.py
+        return Spline(parameters.float().view(*self.net.shape_out, len(kept)), BOUND)
 
     def forward(self, y: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
         """z and log |det ∂z/∂y|, ``(B,)``."""
-        z, log_slope = self._spline(y, c).call_and_ladj(y[:, self.moved])
-        return y.index_copy(1, self.moved, z), log_slope.sum(1)
+        z, log_slope = self._spline(y, c).forward(y[:, self.moved].T)
+        return y.index_copy(1, self.moved, z.T), log_slope.sum(0)
 
     def inverse(self, z: Tensor, c: Tensor | None) -> Tensor:
         """The y that :meth:`forward` maps to z."""
-        return z.index_copy(1, self.moved, self._spline(z, c).inv(z[:, self.moved]))
+        return z.index_copy(1, self.moved, self._spline(z, c).inverse(z[:, self.moved].T).T)
 
 
 def masks(dim: int, n: int) -> list[Tensor]:
@@ -88,6 +92,8 @@ def masks(dim: int, n: int) -> list[Tensor]:
 
 class FlowObjective(Objective):
     """Maximum likelihood of a stack of coupling layers on dequantised rows."""
+
+    rounds = False
 
     def __init__(self, schema: Schema, condition: Schema | None, transforms: int, bins: int, net: Net):
         super().__init__(schema, condition)
