@@ -32,6 +32,7 @@ from ectype.comparison.memory import PeakMemory
 from ectype.data.schema import Schema
 from ectype.data.sources import load
 from ectype.errors import DataError, DataFileError, EctypeError, InvalidParameterError, UnknownNameError
+from ectype.estimator import load as load_model
 from ectype.report import render_table, write_report
 
 
@@ -133,6 +134,7 @@ def families():
         name = cls.__name__
         entries[name.lower()] = registry.Entry(name.lower(), f"{module.__name__}:{name}", f"{name} model", "")
         setattr(module, name, cls)
+    entries |= {name: registry.FAMILIES[name] for name in ("autoencoder", "flow")}
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, module.__name__, module)
         patch.setattr(registry, "FAMILIES", entries)
@@ -277,6 +279,26 @@ def test_images_have_bits_per_dimension(tmp_path, quick):
     assert figures["log_likelihood"]["mean"] == -3.5
     assert figures["bits_per_dim"]["mean"] == pytest.approx(3.5 / (6 * math.log(2)))
     assert np.load(tmp_path / "samples" / "normal.npz")["x"].shape == (8, 3, 2)
+
+
+def test_what_codes_keep_is_kept_with_the_first_seed(tmp_path, quick):
+    X = correlated(120, 4).assign(kind=["x", "y", "x"] * 40)
+    results = compare(X, models=["autoencoder", "flow"], seeds=2, budget="6steps", label="kind", out=tmp_path).results
+    code = results["models"]["autoencoder"]["code"]
+    assert results["models"]["flow"]["code"] is None and results["models"]["autoencoder"]["error"] is None
+    assert code["width"] == 2 and code["features"] == 5 and code["from_code_error"] is None and code["coloured_by"] == "kind"
+    assert [p.name for p in (tmp_path / "features").iterdir()] == ["autoencoder.npz"]
+    arrays = dict(np.load(tmp_path / "features" / "autoencoder.npz", allow_pickle=False))
+    real = pd.read_csv(tmp_path / "samples" / "real.csv")
+    n = len(real)
+    assert arrays["map"].shape == (n, 2) and arrays["filters"].shape[1] == 5 and arrays["rebuilt"].shape == arrays["pca"].shape == (n, 5)
+    assert [str(arrays["classes"][i]) for i in arrays["colours"]] == list(real["kind"])
+    assert arrays["column_errors_rebuilt"].sum() == pytest.approx(code["error"])
+    assert arrays["column_errors_pca"].sum() == pytest.approx(code["pca_error"]) and code["pca_error"] < code["error"]
+    made = load_model(tmp_path / "models" / "autoencoder").reconstruct(real)
+    np.testing.assert_allclose(arrays["rebuilt"][:, 0], made["a"], rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(arrays["rebuilt"][:, 4], made["kind"] == real["kind"])
+    assert "What the code keeps" in write_report(tmp_path).read_text()
 
 
 def test_the_density_of_a_known_truth_is_the_floor_of_the_likelihood(tmp_path, quick):

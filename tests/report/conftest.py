@@ -115,6 +115,17 @@ def write_images(directory):
     return write_folder(directory, {"name": "digits", "kind": "images", "schema": [image]})
 
 
+def write_signals(directory):
+    """Sines beside noisy sines, in two channels."""
+    (directory / "samples").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for i, name in enumerate(("real", *ROWS)):
+        x = np.sin(np.arange(300) / 9 + 6 * rng.random((40, 1))) + 0.1 * i * rng.normal(size=(40, 300))
+        np.savez_compressed(directory / "samples" / f"{name}.npz", x=np.stack([x, 5 - x], axis=-1))
+    signal = {"name": "signal", "kind": "signal", "length": 300, "channels": 2, "rate": 100, "low": -1.0, "high": 6.0, "missing": False}
+    return write_folder(directory, {"name": "sines", "kind": "signals", "schema": [signal]})
+
+
 def people(shift: float, n: int = 400) -> pd.DataFrame:
     """A mixed table with blanks and with a column whose name is markup."""
     rng = np.random.default_rng(0)
@@ -152,7 +163,7 @@ def write_plane(directory):
     return write_folder(directory, {"name": "moons", "kind": "table", "schema": schema})
 
 
-WRITERS = {"images": write_images, "table": write_table, "plane": write_plane}
+WRITERS = {"images": write_images, "signals": write_signals, "table": write_table, "plane": write_plane}
 
 
 @pytest.fixture(scope="session", params=WRITERS)
@@ -164,6 +175,11 @@ def drawn(request, tmp_path_factory):
 @pytest.fixture
 def images(tmp_path):
     return write_images(tmp_path)
+
+
+@pytest.fixture
+def signals(tmp_path):
+    return write_signals(tmp_path)
 
 
 @pytest.fixture

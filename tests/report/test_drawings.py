@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ectype.report import charts, numbers, pictures
+from ectype.report.signals import LANE, POINTS, drawing, envelope, frame
 from ectype.report.tradeoff import Spot, tradeoff
 
 NAMES = ["Autoencoder", "VAE", "GAN", "Flow", "DDPM", "DDPM ddim50"]
@@ -70,6 +71,24 @@ def test_a_curve_falls_where_the_loss_falls():
     points = [tuple(map(float, p.split(","))) for p in re.search(r'd="M([^"]+)" class="stroke', drawing)[1].split("L")]
     x, y = np.array(points).T
     assert (np.diff(x) > 0).all() and np.allclose(np.diff(x, 2), 0, atol=0.2) and (np.diff(y) > 0).all()
+
+
+def test_the_envelope_of_a_signal_has_its_extremes_and_few_points():
+    v = np.random.default_rng(0).normal(size=10_000)
+    x, shown = envelope(v)
+    assert len(shown) == POINTS and (np.diff(x) >= 0).all() and (x[0] >= 0) and (x[-1] <= 1)
+    assert shown.min() == v.min() and shown.max() == v.max()
+    x, shown = envelope(v[:50])
+    assert (shown == v[:50]).all() and (x[0], x[-1]) == (0, 1)
+
+
+def test_a_signal_that_leaves_the_frame_runs_along_its_edge():
+    real = np.sin(np.arange(40) / 4)[None, :, None].repeat(3, 0)
+    text = drawing(1e6 * real, frame(real), "c0", "three signals")
+    heights = [float(y) for y in re.findall(r"[ML][\d.]+,([\d.]+)", text)]
+    assert min(heights) == 0 and max(heights) == LANE and "c0" in text and text.count("<path") == 3
+    flat = np.full((2, 5, 1), 7.0)
+    assert text.count("nan") == 0 and "nan" not in drawing(flat, frame(flat), "ink", "flat signals")
 
 
 def test_a_grid_holds_every_image_once():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html.parser
 import json
+import re
 
 import numpy as np
 import pytest
@@ -140,6 +141,17 @@ def test_the_worst_column_is_named_and_drawn_first(table):
     panels = text.split('<div class="panels">')[1]
     assert "Furthest from real: <strong>age</strong>" in text and "(blank)" in panels
     assert panels.index("<span>age</span>") < panels.index("<span>workclass</span>")
+
+
+def test_signals_are_drawn_as_lines_in_one_frame(signals):
+    change(signals, lambda r: r["settings"].update(kinds="signal@100", size=[300]))
+    text = write_report(signals).read_text()
+    drawings = re.findall(r'<svg [^>]*class="chart signals".*?</svg>', text)
+    assert len(drawings) == 2 * len(ROWS) and all(d.count("<rect") == 15 and d.count("<path") == 30 for d in drawings)
+    heights = [float(v) for d in drawings for v in re.findall(r"[ML][\d.]+,([\d.]+)", d)]
+    assert min(heights) >= 0 and max(heights) <= float(re.search(r'viewBox="0 0 \d+ (\d+)"', drawings[0])[1])
+    assert "2,000 signals of 300 samples at 100 Hz in 2 channels" in text and "--kind signal@100" in text and "--size 300" in text
+    assert "kinds=&#39;signal@100&#39;" in text
 
 
 def test_two_columns_are_shown_as_a_plane(plane):

@@ -1,8 +1,8 @@
 """The folder that a comparison writes, and the figures that it is written from.
 
 The folder is all that a report needs: ``results.json`` (documented in ``docs/results.md``),
-``samples/``, ``curves/``, and in ``models/`` the models of the first seed. It is written anew after every fit, so that an
-interruption loses only the fit it interrupts.
+``samples/``, ``curves/``, ``features/`` (what codes keep), and in ``models/`` the models of the first seed. It is written anew after
+every fit, so that an interruption loses only the fit it interrupts.
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ class Row:
     sampling_s: list[float] = field(default_factory=list)
     worst: list[dict[str, Any]] | None = None
     likelihood: str | None = None       # "exact" or "bound"
+    code: dict[str, Any] | None = None  # what the code of the first seed keeps
     error: str | None = None
 
     @property
@@ -108,7 +109,7 @@ class Book:
         self.dummies = {name: Row(name.replace("_", " ").capitalize(), f"{d.title}. {d.meaning}") for name, d in DUMMIES.items()}
         self.curves: dict[str, list[dict[str, Any]]] = {name: [] for name in families}
         try:
-            for room in ("samples", "curves", "models"):
+            for room in ("samples", "curves", "features", "models"):
                 (directory / room).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DataFileError(f"cannot write into {directory}", expected="a folder that can be written",
@@ -133,6 +134,11 @@ class Book:
         self.curves[name].append({"seed": seed, "history": history})
         _write_text(self.directory / "curves" / f"{name}.json", _to_json(self.curves[name]))
 
+    def keep_code(self, name: str, figures: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """Keep what a family's code does with the test rows: figures for ``results.json``, arrays for ``features/``."""
+        self.models[name].code = figures
+        _save_arrays(self.directory / "features" / f"{name}.npz", **arrays)
+
     def fail(self, name: str, seed: int, error: Exception) -> None:
         """Enter an error in the rows of a family; the traceback goes to ``errors/``."""
         text = f"seed {seed}: {type(error).__name__}: {error}".removesuffix(": ")
@@ -142,11 +148,11 @@ class Book:
 
     def _save_rows(self, name: str, stored: np.ndarray) -> None:
         X, path = self.parts.schema.decode(stored), self.directory / "samples" / name
+        if not self.parts.schema.is_table:
+            _save_arrays(path.with_name(f"{name}.npz"), x=X)
+            return
         try:
-            if self.parts.schema.is_image:
-                np.savez_compressed(path.with_name(f"{name}.npz"), x=X)
-            else:
-                as_frame(X).to_csv(path.with_name(f"{name}.csv"), index=False)
+            as_frame(X).to_csv(path.with_name(f"{name}.csv"), index=False)
         except OSError as error:
             raise DataFileError(f"cannot write {path}", got=error.strerror or str(error), hint="free some disk space") from error
 
@@ -180,7 +186,7 @@ class Book:
             "metrics": {m: self._figure(m, row) for metrics in GROUPS.values() for m in metrics if m in row.values}}
         if row.family is not None:
             entry |= {"family": row.family, "options": row.options, "steps": [row.steps[s] for s in row.seeds if s in row.steps],
-                      "likelihood": row.likelihood, "error": row.error}
+                      "likelihood": row.likelihood, "error": row.error, "code": row.code}
         return entry
 
     def _figure(self, metric: str, row: Row) -> dict[str, Any]:
@@ -192,16 +198,18 @@ class Book:
 
     def _data(self) -> dict[str, Any]:
         d, schema = self.dataset, self.parts.schema
-        return {"name": d.name, "kind": "images" if schema.is_image else "table", "rows": d.n_rows, "fingerprint": d.fingerprint,
+        return {"name": d.name, "kind": "table" if schema.is_table else schema.container, "rows": d.n_rows, "fingerprint": d.fingerprint,
                 "label": d.label, "schema": [_summary(b) for b in schema.blocks], "split": self.parts.sizes,
                 "notes": list(dict.fromkeys((*d.notes, *schema.notes)))}
 
 
 def _summary(block: Any) -> dict[str, Any]:
-    """A column, or the images, in a few words that a reader of ``results.json`` understands."""
+    """A column, the images or the signals, in a few words that a reader of ``results.json`` understands."""
     known = {"name": block.name, "kind": block.kind, "missing": block.missing}
     if block.type == "image":
         return known | {k: getattr(block, k) for k in ("height", "width", "channels", "levels", "top")}
+    if block.type == "signal":
+        return known | {k: getattr(block, k) for k in ("length", "channels", "rate", "low", "high")}
     if block.type == "number":
         return known | {"low": block.low, "high": block.high, "step": block.step or None}
     return known | {"categories": len(block.values), "most_frequent": [str(v) for v in block.values[:5]]}
@@ -238,6 +246,13 @@ def _to_json(content: Any) -> str:
         return None if isinstance(v, float) and not math.isfinite(v) else v
 
     return json.dumps(plain(content), indent=1, ensure_ascii=False, allow_nan=False, default=str)
+
+
+def _save_arrays(path: Path, **arrays: np.ndarray) -> None:
+    try:
+        np.savez_compressed(path, **arrays)
+    except OSError as error:
+        raise DataFileError(f"cannot write {path}", got=error.strerror or str(error), hint="free some disk space") from error
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -18,7 +18,7 @@ from .marks import FEW_ROWS
 
 MIN_ROWS = 4                # of the test part: with fewer, nothing can be measured
 MAX_ROWS = 2000
-MAX_VALUES = 1_000_000      # pixels in the test part: large images are measured on fewer rows, but on at least FEW_ROWS
+MAX_VALUES = 1_000_000      # values in the test part: large images, long signals are measured on fewer rows, but on at least FEW_ROWS
 
 
 @dataclass(frozen=True)
@@ -26,19 +26,21 @@ class Parts:
     """The split data: raw rows for the families, stored arrays for the metrics."""
 
     schema: Schema
-    kinds: dict[str, str]
+    kinds: dict[str, str] | str         # what the families need to see the rows in this way
     X_train: Any
     X_test: Any
     train: np.ndarray
     test: np.ndarray
     evaluator: Evaluator
     sizes: dict[str, int]
+    y_test: pd.Series | None = None     # labels of the test rows, where there are any
 
     @classmethod
-    def of(cls, dataset: Dataset, seed: int, kinds: Mapping[str, str] | None) -> Parts:
-        values = int(np.prod(dataset.X.shape[1:])) if dataset.is_image else 1
+    def of(cls, dataset: Dataset, seed: int, kinds: Mapping[str, str] | str | None) -> Parts:
+        values = 1 if dataset.is_table else int(np.prod(dataset.X.shape[1:]))
         index = split(dataset, seed=seed, cap=min(MAX_ROWS, max(FEW_ROWS, MAX_VALUES // values)))
         X_train = _take(dataset.X, index.train)
+        kinds = dataset.signal or kinds or {}
         schema = Schema.fit(X_train, kinds=kinds)
         # a category that the training part has never seen can be neither encoded nor generated: such rows are left out
         holdout, test = (part[schema.accepts(_take(dataset.X, part))] for part in (index.holdout, index.test))
@@ -49,9 +51,10 @@ class Parts:
         X_holdout, X_test = _take(dataset.X, holdout[:n]), _take(dataset.X, test[:n])
         train, stored_holdout, stored_test = (schema.encode(X) for X in (X_train, X_holdout, X_test))
         labels = pd.factorize(_take(dataset.y, index.train))[0] if schema.is_image and dataset.y is not None else None
-        return cls(schema, dict(kinds or {}), X_train, X_test, train, stored_test,
+        return cls(schema, kinds if isinstance(kinds, str) else dict(kinds), X_train, X_test, train, stored_test,
                    Evaluator(schema, train, stored_holdout, stored_test, labels=labels, seed=seed),
-                   {"train": len(index.train), "holdout": len(index.holdout), "test": len(index.test), "evaluated": n})
+                   {"train": len(index.train), "holdout": len(index.holdout), "test": len(index.test), "evaluated": n},
+                   None if dataset.y is None else _take(dataset.y, test[:n]))
 
     def floor(self, truth: Any) -> dict[str, float]:
         """What unseen real rows score; for the likelihood, where the density is known, what it says itself of the test rows."""

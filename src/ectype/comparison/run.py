@@ -26,6 +26,7 @@ from ..data.sources import Dataset, load
 from ..errors import InvalidParameterError
 from ..metrics import DUMMIES
 from ..spec import Train
+from ..uses.codes import Passage, colouring, evenly, first_layer, plane
 from .book import Book
 from .memory import PeakMemory
 from .parts import Parts
@@ -33,6 +34,7 @@ from .parts import Parts
 BUDGET = "8s"
 WARM_CALLS, SLOW_S = 5, 1.0     # sampling is timed again unless the first call took longer than this
 LONG_S = 60.0               # a sampler gets as much time as the training over all seeds, and at least this
+PICTURES, TABLE_ROWS, MAP_ROWS, UNITS = 8, 300, 500, 32     # that the report shows of a code: rows, rows of a table, points, filters
 
 
 @dataclass(frozen=True)
@@ -45,14 +47,14 @@ class Comparison:
 
 
 def compare(source: Any, *, models: Sequence[str] | None = None, budget: Any = BUDGET, seeds: int = 3, seed: int = 0,
-            out: str | os.PathLike | None = None, label: str | None = None, kinds: Mapping[str, str] | None = None,
-            drop: Sequence[str] = (), size: tuple[int, int] | None = None,
+            out: str | os.PathLike | None = None, label: str | None = None, kinds: Mapping[str, str] | str | None = None,
+            drop: Sequence[str] = (), size: tuple[int, ...] | int | None = None,
             progress: Callable[[dict[str, Any]], None] | None = None) -> Comparison:
     """Train every family on the same data under the same budget, measure, mark, and name the one to pick.
 
     source : what :func:`ectype.data.sources.load` takes (a name, a file, a folder, a DataFrame, an array), or a Dataset; ``label``,
         ``kinds``, ``drop`` and ``size`` go there.
-    models : names of families; None = all that are registered.
+    models : names of families; None = one of each kind (``registry.compared()``).
     budget : what ``Train`` takes (``"20s"``, ``"500steps"``), or a mapping from family to one such value, or to one per seed. The
         steps that ``results.json`` records, given back in this way, repeat a run exactly.
     seeds, seed : each family is fitted with the seeds ``seed, seed + 1, …``; the split is drawn from ``seed`` alone.
@@ -66,7 +68,7 @@ def compare(source: Any, *, models: Sequence[str] | None = None, budget: Any = B
     Raises :class:`UnknownNameError` for an unknown family, :class:`InvalidParameterError` for a setting out of its domain,
     :class:`DataFileError` for a folder that cannot be written, and what the data raise.
     """
-    names = list(dict.fromkeys(models if models is not None else registry.names()))
+    names = list(dict.fromkeys(models if models is not None else registry.compared()))
     if not names:
         raise InvalidParameterError("no models to compare", expected=f"some of {', '.join(registry.names())}", got="none")
     if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
@@ -81,7 +83,8 @@ def compare(source: Any, *, models: Sequence[str] | None = None, budget: Any = B
     parts = Parts.of(dataset, seed, kinds)
     book = Book(Path(out if out is not None else f"compare-{dataset.name}"), dataset, parts, families, {
         "source": os.fspath(source) if isinstance(source, (str, os.PathLike)) else dataset.name, "label": dataset.label,
-        "kinds": dict(kinds or {}), "drop": list(drop), "size": size, "models": names, "budget": budget, "seeds": run_seeds})
+        "kinds": kinds if isinstance(kinds, str) else dict(kinds or {}), "drop": list(drop),
+        "size": (size,) if isinstance(size, int) else size, "models": names, "budget": budget, "seeds": run_seeds})
 
     total = len(run_seeds) * (len(DUMMIES) + len(names))
     jobs = iter(range(total))
@@ -117,7 +120,7 @@ def _training(budget: Any, names: list[str], seeds: list[int]) -> dict[tuple[str
         if len(per_seed) != len(seeds):
             raise InvalidParameterError(f"budgets of {name}", expected=f"one, or one per seed ({len(seeds)})", got=len(per_seed))
         for s, b in zip(seeds, per_seed, strict=True):
-            trains[name, s] = Train(budget=f"{b}steps" if isinstance(b, int) else b)
+            trains[name, s] = Train(budget=f"{b}steps" if str(b).replace("+", "").isdigit() else b)
     return trains
 
 
@@ -135,7 +138,7 @@ def _run_family(book: Book, name: str, train: Train, seed: int, tell: Callable[[
         book.curve(name, seed, model.history_)
         for row_name, row in book.samplers(name).items():
             row.enter(seed, fit_s=fit_s, parameters=model.n_parameters_)
-            row.steps[seed] = int(model.budget_steps_)
+            row.steps[seed] = model.budget_steps_
             if not row.affords(max(LONG_S, fit_s * len(book.seeds))):
                 continue
             tell({"stage": "sample"})
@@ -154,8 +157,28 @@ def _run_family(book: Book, name: str, train: Train, seed: int, tell: Callable[[
                 book.models[name].enter(seed, bits_per_dim=-nats / (parts.schema.n_dims * math.log(2)))
         if seed == book.seeds[0]:
             model.save(book.directory / "models" / name)
+            if cls.capabilities >= {"encode", "decode"} and "exact" not in cls.capabilities:    # an invertible model loses nothing
+                book.keep_code(name, *_code(model, parts))
     except Exception as error:      # whatever goes wrong in one family must not take the others with it; its row shows the error
         book.fail(name, seed, error)
+
+
+def _code(model: Any, parts: Parts) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What a code keeps of the test rows: figures, and arrays that the report draws."""
+    passage = Passage(model, parts.X_test, parts.X_train)
+    errors = {kind: float(passage.row_errors(kind).mean()) for kind in passage.kinds}
+    points, axes = plane(np.asarray(model.transform(parts.X_test)))
+    colours, classes = (passage.row_errors(), []) if parts.y_test is None else colouring(parts.y_test)
+    arrays = {"map": evenly(points, MAP_ROWS), "axes": np.array(axes), "colours": evenly(colours, MAP_ROWS),
+              "classes": np.array(classes, str), "filters": first_layer(model, UNITS)}
+    for kind, features in passage.kinds.items():
+        if parts.schema.is_table:
+            arrays |= {kind: passage.column_values(features[:TABLE_ROWS]), f"column_errors_{kind}": passage.column_errors(kind)}
+        else:
+            arrays[kind] = np.asarray(passage.rows(features[:PICTURES]))
+    label = None if parts.y_test is None else "label" if parts.y_test.name in (None, "y") else str(parts.y_test.name)
+    return {"width": passage.width, "features": passage.n_features, "error": errors["rebuilt"], "pca_error": errors.get("pca"),
+            "from_code_error": errors.get("from_code"), "coloured_by": label}, arrays
 
 
 def _timed_sample(model: Any, n: int, seed: int, options: Mapping[str, Any]) -> tuple[Any, float]:

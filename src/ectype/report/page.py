@@ -119,6 +119,8 @@ def _facts(results: Mapping[str, Any]) -> str:
         image = data["schema"][0]
         colour = {1: "grey", 3: "colour", 4: "colour"}.get(image["channels"], f"{image['channels']}-channel")
         what = f"{data['rows']:,} {colour} images of {image['width']}×{image['height']} pixels"
+    elif data["kind"] == "signals":
+        what = f"{data['rows']:,} signals of {_signal(data['schema'][0])}"
     else:
         what = f"{data['rows']:,} rows of {_many(len(data['schema']), 'column')}"
     each = f"{settings['budget']} of training each" if isinstance(settings["budget"], str) else "as many training steps as given"
@@ -132,6 +134,8 @@ def _column(c: Mapping[str, Any]) -> str:
     blanks = ", with blanks" if c.get("missing") else ""
     if c["kind"] == "image":
         return f"{c['width']}×{c['height']} pixels, {_many(c['channels'], 'channel')}, {c['levels']} levels"
+    if c["kind"] == "signal":
+        return f"{_signal(c)}, {c['low']:,.6g} to {c['high']:,.6g}".replace("-", "−")
     if "categories" in c:
         more = ", …" if c["categories"] > len(c["most_frequent"]) else ""
         return f"{c['categories']:,} categories: {', '.join(c['most_frequent'])}{more}{blanks}"
@@ -139,6 +143,16 @@ def _column(c: Mapping[str, Any]) -> str:
         first, last = (pd.Timestamp(v, unit="s").strftime("%Y-%m-%d") for v in (c["low"], c["high"]))
         return f"{first} to {last}{blanks}"
     return f"{c['low']:,.6g} to {c['high']:,.6g}{blanks}".replace("-", "−")
+
+
+def _signal(c: Mapping[str, Any]) -> str:
+    rate = f" at {c['rate']:,} Hz" if c["rate"] else ""
+    return f"{c['length']:,} samples{rate}" + (f" in {c['channels']} channels" if c["channels"] > 1 else "")
+
+
+def _kinds(kinds: Mapping[str, str] | str) -> list[str]:
+    """What stands after ``--kind``: the kind of all of the data, or those of single columns."""
+    return [kinds] if isinstance(kinds, str) else [f"{column}={kind}" for column, kind in kinds.items()]
 
 
 def _repeat(results: Mapping[str, Any]) -> dict[str, str]:
@@ -150,7 +164,7 @@ def _repeat(results: Mapping[str, Any]) -> dict[str, str]:
         words = ["ectype", "compare", settings["source"], "--models", ",".join(names), "--budget", settings["budget"],
                  "--seeds", str(n_seeds), "--seed", str(seed)]
         words += ["--label", settings["label"]] if settings["label"] else []
-        words += ["--kind", *(f"{column}={kind}" for column, kind in settings["kinds"].items())] if settings["kinds"] else []
+        words += ["--kind", *_kinds(settings["kinds"])] if settings["kinds"] else []
         words += ["--drop", *settings["drop"]] if settings["drop"] else []
         words += ["--size", "x".join(map(str, settings["size"]))] if settings["size"] else []
         command = shlex.join(words)
