@@ -1,0 +1,119 @@
+"""Novelty detection with defaults only, beside PyOD's detectors in the same run: twelve tables of ADBench, and UCI mushrooms.
+
+Each detector learns from a random half of the normal rows (identical rows on one side) and ranks the other rows, anomalies included.
+The figure is the AUROC; nothing is tuned for any set. Ours is ``NoveltyDetector(random_state=seed)``, calibration included, on the columns
+as they are. PyOD gets standardised columns (of mushrooms: one-hot), its defaults, and the seed where it takes one.
+
+``python -m bench.novelty PYTHON [SEEDS] [PEER_SEEDS] [SET …]`` (5 and 3): PYTHON is the interpreter of an environment with pyod and torch,
+or ``-`` for no peers. Data are read from ``ECTYPE_DATA_DIR``. Bars: mean AUROC over the twelve 0.965, fit and score of a set 20 s,
+mushrooms 0.999. The share of normal rows called novel, which should be near 0.05, is recorded too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import roc_auc_score
+
+from bench.record import write
+from ectype import NoveltyDetector
+
+DATA = Path(os.environ.get("ECTYPE_DATA_DIR", "data"))
+SETS = ("2_annthyroid", "4_breastw", "6_cardio", "20_letter", "23_mammography", "25_musk", "26_optdigits", "28_pendigits", "31_satimage-2",
+        "32_shuttle", "38_thyroid", "40_vowels")
+MUSHROOMS = "mushrooms"
+PEER = Path(__file__).parent / "pyod_peer.py"
+BARS = {"mean_auroc": 0.965, "seconds": 20.0, "mushrooms_auroc": 0.999}
+
+
+def read(name: str) -> tuple[pd.DataFrame, np.ndarray]:
+    """The columns, and which rows are anomalies. Mushrooms declare every letter that a column may have."""
+    if name == MUSHROOMS:
+        frame = pd.read_csv(DATA / "mushroom" / "mushroom.csv", dtype=str).fillna("?")
+        label = frame.columns[0]
+        return frame.drop(columns=label).astype("category"), frame[label].str.startswith("p").to_numpy()
+    with np.load(DATA / "adbench" / f"{name}.npz", allow_pickle=False) as d:
+        return pd.DataFrame(d["X"].astype(np.float64)).rename(columns=str), d["y"].astype(bool)
+
+
+def split(X: pd.DataFrame, novel: np.ndarray, seed: int) -> np.ndarray:
+    """Which rows to learn from, ``(N,)``: groups of identical rows in random order until they hold half of the normal ones."""
+    groups = X.groupby(list(X.columns), observed=True, sort=False).ngroup().to_numpy()
+    order = np.random.default_rng(seed).permutation(groups.max() + 1)
+    normal = np.bincount(groups, weights=~novel, minlength=len(order))[order].cumsum()
+    return np.isin(groups, order[normal <= normal[-1] / 2]) & ~novel
+
+
+def ours(X: pd.DataFrame, novel: np.ndarray, train: np.ndarray, seed: int) -> dict[str, float]:
+    """AUROC, seconds of fitting and scoring, and the share of the normal rows that were called novel."""
+    start = time.perf_counter()
+    detector = NoveltyDetector(random_state=seed).fit(X[train].to_numpy() if X.dtypes.iloc[0].kind == "f" else X[train])
+    scores = detector.score_samples(X[~train].to_numpy() if X.dtypes.iloc[0].kind == "f" else X[~train])
+    seconds = time.perf_counter() - start
+    rest = novel[~train]
+    return {"auroc": roc_auc_score(rest, -scores), "seconds": seconds, "false_alarms": float((scores[~rest] < detector.offset_).mean())}
+
+
+def peers(python: str, X: pd.DataFrame, novel: np.ndarray, train: np.ndarray, seed: int) -> dict[str, dict[str, Any]]:
+    """The same of each of PyOD's detectors, in its own environment; ``auroc`` is None where its scores are not finite."""
+    numbers = pd.get_dummies(X).to_numpy(np.float64)
+    scale = numbers[train].std(0)
+    numbers = (numbers - numbers[train].mean(0)) / np.where(scale > 0, scale, 1.0)
+    with TemporaryDirectory() as folder:
+        job = Path(folder) / "job.npz"
+        np.savez(job, train=numbers[train], test=numbers[~train], seed=seed)
+        done = subprocess.run([python, str(PEER), str(job)], capture_output=True, text=True, check=True)
+        found = json.loads(done.stdout.splitlines()[-1])
+        with np.load(job.with_suffix(".scores.npz")) as scores:
+            for name, entry in found.items():
+                finite = name in scores and np.isfinite(scores[name]).all()
+                entry["auroc"] = roc_auc_score(novel[~train], scores[name]) if finite else None
+    return found
+
+
+def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means over seeds, and every AUROC."""
+    every = [r["auroc"] for r in runs]
+    keys = [k for k in runs[0] if k != "auroc" and isinstance(runs[0][k], float)]
+    return {"auroc": None if None in every else round(statistics.fmean(every), 4),
+            "all": [v if v is None else round(v, 4) for v in every], **{k: round(statistics.fmean(r[k] for r in runs), 3) for k in keys}}
+
+
+def main() -> None:
+    python = sys.argv[1]
+    n_ours, n_peers = (int(sys.argv[i]) if len(sys.argv) > i else n for i, n in ((2, 5), (3, 3)))
+    names = sys.argv[4:] or [*SETS, MUSHROOMS]
+    results: dict[str, dict[str, Any]] = {}
+    for name in names:
+        X, novel = read(name)
+        runs: dict[str, list[dict[str, Any]]] = {"ectype": []}
+        for seed in range(max(n_ours, n_peers)):
+            train = split(X, novel, seed)
+            if seed < n_ours:
+                runs["ectype"].append(ours(X, novel, train, seed))
+            if python != "-" and seed < n_peers:
+                for peer, entry in peers(python, X, novel, train, seed).items():
+                    runs.setdefault(peer, []).append(entry)
+        results[name] = {"rows": len(X), "columns": X.shape[1], "learnt_from": int(train.sum()), **{k: summary(v) for k, v in runs.items()}}
+        sys.stderr.write(f"{name} {({k: (v['auroc'], v['seconds']) for k, v in results[name].items() if isinstance(v, dict)})}\n")
+    tables = [results[n] for n in SETS if n in results]
+    means = {}
+    for detector in results[names[0]]:
+        if isinstance(results[names[0]][detector], dict) and tables:
+            finite = [t[detector]["auroc"] for t in tables if t[detector]["auroc"] is not None]
+            means[detector] = {"auroc": round(statistics.fmean(finite), 4), "sets": len(finite)} if finite else None
+    write("novelty", {"seeds": {"ectype": n_ours, "peers": n_peers}, "bars": BARS, "mean_over_adbench": means, "sets": results})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""``detect``: which rows are unlike the normal ones, at a stated rate of false alarms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from ..data.sources import load as load_data
+from ..errors import InvalidParameterError
+from ..estimator import load
+from ..uses.novelty import DETECTOR, NORMAL_ROWS, NoveltyDetector, Rate, take
+from .apply import Applied
+from .files import Output
+from .flags import optional, parse, size_of
+from .runs import read_config, read_rows
+from .terminal import Terminal
+
+REASONS = 3             # columns named for each row
+PICTURES = 12           # most novel images in a PNG
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detect(Applied):
+    """A trained model or a saved detector, and rows to judge. Tables of columns score, p_value, novel; of images .png: the most novel
+    ones, and below each where it is novel."""
+
+    normal: Annotated[str | None, optional(metavar="FILE")] = None
+    """Normal rows that the model was not trained on, to calibrate on in place of those held out in training."""
+    false_alarm_rate: Annotated[Rate | None, optional(metavar="SHARE")] = None
+    """Share of normal rows that may be called novel: 0.05, or that of the saved detector."""
+    explain: bool = False
+    """Name the three columns that contributed most to each row's novelty, and how much, in units of the score."""
+    unseen: Literal["error", "novel"] | None = None
+    """Categories that the training data did not have: an error, or novel."""
+
+
+def detect(argv: list[str]) -> int:
+    """Judge rows."""
+    flags = parse(Detect, argv, "detect")
+    terminal, config = Terminal(quiet=flags.quiet), read_config(flags.run)
+    detector = _detector(flags, config, terminal)
+    schema = detector.model_.schema_
+    drawn = schema.is_image and flags.out.lower().endswith(".png")
+    output = Output(flags.out, images=drawn, numeric=not flags.explain)
+    X = _rows(flags.data, flags, detector, config, terminal)
+    scores = detector.score_samples(X)
+    found = pd.DataFrame({"score": scores, "p_value": detector.p_values_of(scores), "novel": scores < detector.offset_})
+    if drawn:
+        _draw(output, X, scores, detector)
+    else:
+        output.write_table(found.assign(**_reasons(detector.explain(X), schema)) if flags.explain else found)
+    for note in detector.notes_:
+        terminal.note(note)
+    terminal.say(f"{int(found['novel'].sum()):,} of {len(found):,} are novel at a false-alarm rate of {detector.false_alarm_rate_:.3g} "
+                 f"({detector.n_calibration_:,} normal rows to calibrate on)")
+    return 0
+
+
+def _detector(flags: Detect, config: dict[str, Any], terminal: Terminal) -> NoveltyDetector:
+    """The saved detector, or one of a trained model and the scores of rows that it has not seen."""
+    if (Path(flags.run) / DETECTOR).is_file():
+        detector = NoveltyDetector.load(flags.run)
+        detector.unseen = flags.unseen or detector.unseen
+        if flags.normal is not None:
+            raise InvalidParameterError("a saved detector is calibrated already", expected="no --normal", got=flags.normal)
+        return detector if flags.false_alarm_rate is None else detector.set_rate(flags.false_alarm_rate)
+    model = load(flags.run)
+    rate, normal = flags.false_alarm_rate or 0.05, None
+    if flags.normal is None:
+        scores = model.held_out_scores_
+        if not len(scores):
+            raise InvalidParameterError(f"no rows were held out in the training of {flags.run}: nothing says how low a normal score is",
+                                        expected="--normal FILE with normal rows that the model was not trained on", got="none")
+    else:
+        rows = read_rows(flags.normal, model, config, size_of(flags.size), terminal).X
+        scores, normal = model.score_samples(rows), take(rows, np.arange(min(NORMAL_ROWS, len(rows))))
+    detector = NoveltyDetector.calibrated(model, scores, normal, false_alarm_rate=rate)
+    detector.unseen = flags.unseen or "error"
+    return detector
+
+
+def _rows(source: str, flags: Detect, detector: NoveltyDetector, config: dict[str, Any], terminal: Terminal) -> Any:
+    schema = detector.model_.schema_
+    if detector.unseen == "novel" and schema.container == "dataframe":      # the first row may have what the model does not know
+        X = load_data(source, kinds=config.get("data", {}).get("kinds"), quiet=terminal.console.quiet).X
+        if isinstance(X, pd.DataFrame) and set(schema.columns) <= set(map(str, X.columns)):
+            return X.rename(columns=str)[schema.columns]
+    return read_rows(source, detector.model_, config, size_of(flags.size), terminal).X
+
+
+def _reasons(parts: Any, schema: Any) -> dict[str, Any]:
+    """``why_1, by_1, …``: the columns (pixels, samples) with the largest parts of each row, and those parts."""
+    if schema.is_table:
+        names, values = np.asarray(parts.columns, object), parts.to_numpy()
+    else:
+        values = parts.reshape(len(parts), -1)
+        names = np.array([",".join(map(str, i)) for i in np.ndindex(parts.shape[1:])], object)
+    k = min(REASONS, values.shape[1])
+    order = np.argsort(-values, axis=1, kind="stable")[:, :k]
+    reasons = {}
+    for i in range(k):
+        reasons |= {f"why_{i + 1}": names[order[:, i]], f"by_{i + 1}": np.take_along_axis(values, order[:, i : i + 1], 1)[:, 0]}
+    return reasons
+
+
+def _draw(output: Output, X: np.ndarray, scores: np.ndarray, detector: NoveltyDetector) -> None:
+    """The most novel images, the most novel first, and below each its parts: white where it is most novel."""
+    top = detector.model_.schema_.blocks[0].top
+    worst = X[np.argsort(scores, kind="stable")[:PICTURES]]
+    parts = np.maximum(detector.explain(worst), 0.0)
+    if parts.ndim == 4:
+        parts = np.repeat(parts.sum(-1, keepdims=True), worst.shape[-1], axis=-1)
+    heat = top * parts / np.maximum(parts.max(axis=tuple(range(1, parts.ndim)), keepdims=True), 1e-12)
+    output.write_images(worst, None, top=top, rows=[worst, heat])

@@ -1,0 +1,292 @@
+"""How far a row lies from the data, measured by restoring it: the score behind ``NoveltyDetector()``.
+
+Notation
+    x           a row as features, (F,)
+    D(x, σ)     a denoiser: what a row was before noise of standard deviation σ was added to it
+    d_j(x)      ‖x − D_j(x)‖², the way back to the data that restoring finds, by one of several restorers j
+
+With Gaussian noise the best denoiser is D(x, σ) = x + σ² ∇ log p_σ(x) (Tweedie's formula), where p_σ is the data's density with the noise.
+A row that lies where the data are stays where it is; one that does not is moved, the farther the less likely it is. Two restorers are
+asked, because they fail in different ways:
+
+* **memory**: the k nearest of the training rows, d(x) = (1/k) Σ_i ‖x − x_i‖². It is the best denoiser of the training rows themselves as
+  σ → 0. It forgets nothing, and it cannot interpolate: in many dimensions everything is far from everything. Nearness depends on units, so
+  it is measured twice: in standard deviations, in which the tails of a column are long, and in normal scores (the rank of a value among
+  the training rows, through Φ⁻¹), in which a skewed column does not outweigh the others;
+* **network**: the denoiser of a diffusion model, at six noise levels from 0.3 to 3 standard deviations. It is asked what it makes of the
+  row itself, without adding noise, so that a score has no randomness. It learns how columns depend on each other, between the rows.
+
+All distances become comparable on the training rows (a row is not its own neighbour), and the score is their mean:
+
+    score(x) = −Σ_j w_j (log d_j(x) − m_j) / s_j,    m_j, s_j: mean and standard deviation of log d_j over training rows
+
+with 2/3 of the weight for the memory, in the units in which the row is nearer, and 1/3 for the network, shared by the noise levels. (A row
+is novel to the memory when it is in both units: beyond the edge of a dense column a hair's breadth is many ranks.) Every d_j is a sum
+over columns, so that each column's part is known: the score that a row would gain if the column alone were restored
+(:meth:`DenoisingNeighbours.gains`).
+
+References
+    Ramaswamy, Rastogi & Shim, *Efficient algorithms for mining outliers from large data sets*, 2000 (distance to the k nearest neighbours).
+    Vincent, *A connection between score matching and denoising autoencoders*, 2011 (denoising estimates ∇ log p_σ).
+    Mahmood, Oliva & Styner, *Multiscale score matching for out-of-distribution detection*, 2021 (its norm at several noise levels).
+    Livernoche, Jain, Hezaveh & Ravanbakhsh, *On diffusion modeling for anomaly detection*, 2024.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from scipy.special import ndtri
+from sklearn.base import BaseEstimator
+from sklearn.neighbors import NearestNeighbors
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from .. import rng
+from ..data.schema import Schema
+from ..errors import SavedModelError
+from ..estimator import load
+from ..models.ddpm import DDPM
+from ..prob.relax import Relaxation
+from ..spec import Net, Train
+
+NEIGHBOURS = 5
+MEMORY_SHARE = 2 / 3        # of the score, the rest is the network's
+LEVELS = tuple(np.geomspace(0.3, 3.0, 6).tolist())      # σ, in units of the features' standard deviation
+MOST_ROWS = 20_000          # in memory
+REFERENCE_ROWS = 2_000      # on which the distances are made comparable
+ROWS_AT_ONCE = 2**22        # numbers in a block of (rows, neighbours, features)
+STEPS, BATCH = 800, 128     # of the network's training
+MEMORY = "memory.safetensors"
+
+
+class View:
+    """Stored rows as coordinates ``(N, F)`` in which nearness is measured; ``column (F,)`` is the column that each belongs to.
+
+    ranks : normal scores in place of standard deviations for the numbers of a table. Categories are one-hot, a blank has a mark of ±1.
+    rows : the stored training rows that means, deviations and ranks are taken from.
+    """
+
+    def __init__(self, schema: Schema, rows: np.ndarray, *, ranks: bool):
+        self.schema, self.ranks = schema, ranks
+        self.sorted: dict[int, np.ndarray] = {}
+        if not schema.is_table:
+            self.n_columns = math.prod(rows.shape[1:])
+            self.column = np.arange(self.n_columns)
+            return
+        self.n_columns = len(schema.blocks)
+        for i, b in enumerate(schema.blocks):
+            if b.type == "number":
+                v = b.inverse(rows[:, i].astype(np.float64))
+                self.sorted[i] = np.sort(v[~np.isnan(v)])
+        sizes = [b.n_codes if b.type == "category" else 1 + b.missing for b in schema.blocks]
+        self.column = np.repeat(np.arange(self.n_columns), sizes)
+
+    def __call__(self, stored: np.ndarray) -> np.ndarray:
+        if not self.schema.is_table:
+            top = self.schema.blocks[0].levels - 1 if self.schema.is_image else 1
+            return stored.reshape(len(stored), -1).astype(np.float64) / top
+        parts = []
+        for i, b in enumerate(self.schema.blocks):
+            if b.type == "category":
+                parts.append(np.eye(b.n_codes)[stored[:, i].astype(int)])
+                continue
+            v = b.inverse(stored[:, i].astype(np.float64))
+            parts.append(np.nan_to_num(self._score(v, self.sorted[i]))[:, None])
+            if b.missing:
+                parts.append(np.where(np.isnan(v), 1.0, -1.0)[:, None])
+        return np.concatenate(parts, axis=1)
+
+    def _score(self, v: np.ndarray, known: np.ndarray) -> np.ndarray:
+        n = len(known)
+        if not n or known[0] == known[-1]:              # a constant column: any other value is one unit away
+            return (v != known[0]).astype(np.float64) if n else np.zeros_like(v)
+        if not self.ranks:
+            return (v - known.mean()) / known.std()
+        rank = (np.searchsorted(known, v, "left") + np.searchsorted(known, v, "right")) / 2
+        return np.where(np.isnan(v), np.nan, ndtri(np.clip(rank, 0.5, n - 0.5) / n))
+
+
+class Memory:
+    """The squared distance to the k nearest remembered rows, column by column."""
+
+    def __init__(self, view: View, rows: np.ndarray):
+        self.view, self.points = view, view(rows)
+        self.k = min(NEIGHBOURS, len(rows) - 1)
+        self.index = NearestNeighbors().fit(self.points)
+
+    def errors(self, stored: np.ndarray, *, themselves: bool = False) -> np.ndarray:
+        """(1/k) Σ_i (x − x_i)², summed over the coordinates of each column, ``(N, columns)``.
+
+        themselves : the rows are among those remembered, each of which is not its own neighbour.
+        """
+        x = self.view(stored)
+        near = self.index.kneighbors(x, n_neighbors=self.k + themselves, return_distance=False)[:, int(themselves) :]
+        out = np.empty((len(x), self.view.n_columns))
+        step = max(1, ROWS_AT_ONCE // (near.shape[1] * x.shape[1]))
+        for i in range(0, len(x), step):
+            gap = np.square(x[i : i + step, None] - self.points[near[i : i + step]]).mean(1)
+            out[i : i + step] = by_column(gap, self.view.column, self.view.n_columns)
+        return out
+
+
+class DenoisingNeighbours(BaseEstimator):
+    """A score for rows from what it takes to restore them: nearest training rows in two scales, and a diffusion model's denoiser.
+
+    Parameters
+        random_state : seed of the network, and of which rows are remembered where there are more than 20,000.
+
+    ``score_samples`` is 0 on average over the training rows, and −1 where a row is one standard deviation farther off than those are.
+    """
+
+    def __init__(self, *, random_state: Any = None):
+        self.random_state = random_state
+
+    @property
+    def schema_(self) -> Schema:
+        """What the rows are, as the network learnt it."""
+        return self.network_.schema_
+
+    def fit(self, X: Any, y: Any = None, *, kinds: Any = None, progress: Any = None) -> DenoisingNeighbours:
+        """Train the network on ``X``, remember the rows, and make the distances comparable."""
+        seed = rng.as_seed(self.random_state)
+        train = Train(budget=f"{STEPS}steps", batch_size=BATCH, validation=0.0, patience=0.0)
+        width = 128 if math.prod(Relaxation(Schema.fit(X, kinds=kinds)).shape) <= 32 else 256
+        self.network_ = DDPM(net=Net(kind="mlp", width=(width,) * 3), train=train, random_state=seed).fit(X, kinds=kinds, progress=progress)
+        rows = rng.numpy_generator(seed, "memory").permutation(_distinct(self.schema_.encode(X)))[:MOST_ROWS]
+        self._keep(rows, len(rows))
+        errors = list(self._errors(rows[:REFERENCE_ROWS], themselves=True))
+        distances = np.stack([e.sum(1) for e in errors])                                        # (J, rows)
+        self.floors_ = 1e-6 * np.median(distances, axis=1) + 1e-12      # a row met before has distance 0, which has no logarithm
+        logs = np.log(distances + self.floors_[:, None])
+        self.means_, self.deviations_ = logs.mean(1), np.maximum(logs.std(1), 1e-3)
+        return self
+
+    def remember(self, X: Any) -> None:
+        """Add rows to the memory, as far as there is room; scales and the network stay as they are."""
+        rows = np.concatenate([self.rows_, self.schema_.encode(X)])
+        _, first = np.unique(_as_keys(rows), return_index=True)
+        self._keep(rows[np.sort(first)][:MOST_ROWS], self.n_scales_)
+
+    def _keep(self, rows: np.ndarray, n_scales: int) -> None:
+        """``rows`` are the memory; the first ``n_scales`` of them give the scales of the views."""
+        self.rows_, self.n_scales_ = rows, n_scales
+        scales = (False, True) if self.schema_.is_table else (False,)
+        self.memories_ = [Memory(View(self.schema_, rows[:n_scales], ranks=ranks), rows) for ranks in scales]
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """−Σ_j w_j (log d_j − m_j) / s_j of each row, ``(N,)``: higher is more like the training rows."""
+        standard = np.stack([self._standard(e, j) for j, e in enumerate(self._errors(self._stored(X)))])
+        return -(self._weights(standard) * standard).sum(0)
+
+    def _standard(self, errors: np.ndarray, j: int) -> np.ndarray:
+        """(log d_j − m_j) / s_j, ``(N,)``."""
+        return (np.log(errors.sum(1) + self.floors_[j]) - self.means_[j]) / self.deviations_[j]
+
+    def _weights(self, standard: np.ndarray) -> np.ndarray:
+        """w_j of each row, ``(J, N)``: the view of the memory in which the row is nearer counts, and all noise levels alike."""
+        views = len(self.memories_)
+        weights = np.full(standard.shape, (1 - MEMORY_SHARE) / len(LEVELS))
+        weights[:views] = MEMORY_SHARE * (np.arange(views)[:, None] == standard[:views].argmin(0))
+        return weights
+
+    def gains(self, X: Any) -> np.ndarray:
+        """The score that each row would gain if one column alone were restored, ``(N, columns)``; for images and signals
+        ``(N, C, H, W)`` and ``(N, C, L)``."""
+        stored = self._stored(X)
+        every = list(self._errors(stored))
+        weights = self._weights(np.stack([self._standard(e, j) for j, e in enumerate(every)]))
+        gains = np.zeros_like(every[0])
+        for j, errors in enumerate(every):
+            total = errors.sum(1, keepdims=True) + self.floors_[j]
+            rest = np.maximum(total - errors, self.floors_[j])
+            gains += weights[j][:, None] * np.log(total / rest) / self.deviations_[j]
+        return gains.reshape(len(stored), *self.schema_.stored_shape)
+
+    def _stored(self, X: Any) -> np.ndarray:
+        check_is_fitted(self)
+        return self.schema_.encode(X)
+
+    def _errors(self, stored: np.ndarray, *, themselves: bool = False) -> Iterator[np.ndarray]:
+        """The J ways to measure a distance, one after another, each as its columns' parts ``(N, columns)``."""
+        for memory in self.memories_:
+            yield memory.errors(stored, themselves=themselves)
+        n_columns, column = math.prod(self.schema_.stored_shape), columns_of(self.network_.objective_.features)
+        for sigma in LEVELS:
+            yield by_column(displacement(self.network_, stored, sigma), column, n_columns)
+
+    def save(self, path: str | os.PathLike) -> Path:
+        """Write the network's folder ``path`` with ``memory.safetensors`` in it."""
+        check_is_fitted(self)
+        folder = self.network_.save(path)
+        arrays = {"rows": self.rows_, "n_scales": np.array([self.n_scales_]), "floors": self.floors_, "means": self.means_,
+                  "deviations": self.deviations_}
+        save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, folder / MEMORY)
+        return folder
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, *, device: str = "auto") -> DenoisingNeighbours:
+        """What :meth:`save` wrote."""
+        model = cls()
+        model.network_ = load(path, device=device)
+        model.random_state = model.network_.seed_
+        try:
+            d = load_file(Path(path) / MEMORY)
+            model._keep(d["rows"], int(d["n_scales"][0]))
+            model.floors_, model.means_, model.deviations_ = d["floors"], d["means"], d["deviations"]
+        except (OSError, KeyError, SafetensorError) as error:
+            raise SavedModelError(f"{Path(path) / MEMORY} is damaged ({error})", hint="restore it from a copy, or fit again") from error
+        return model
+
+
+def displacement(network: DDPM, stored: np.ndarray, sigma: float) -> np.ndarray:
+    """(D(x, σ) − x)² of each feature of each row, ``(N, F)``: how far a row moves when it is taken for one with noise of σ.
+
+    A diffusion model sees x_t = α_t x + σ_t ε, noise of σ = σ_t / α_t relative to the data; with the cosine schedule t = (2/π) atan σ.
+    """
+    objective = network.objective_
+    t = torch.tensor([2 / math.pi * math.atan(sigma)], device=objective.center.device)
+
+    def move(x: Tensor, c: Tensor | None) -> Tensor:
+        f = objective.scaled(x)
+        return (objective.denoise(objective.schedule(t)[0] * f, t, c) - f).square().flatten(1)
+
+    return network._by_batch(torch.from_numpy(stored), None, move).astype(np.float64)
+
+
+def columns_of(features: Relaxation) -> np.ndarray:
+    """The column that each feature belongs to, ``(F,)``; a pixel or a sample of a signal is its own."""
+    if features.is_image or features.is_signal:
+        return np.arange(math.prod(features.shape))
+    number = features.number.cpu().numpy()
+    spikes = np.repeat(number[features.spiked.cpu().numpy()], features.is_spike.sum(1).cpu().numpy())
+    onehot = np.repeat(features.onehot.cpu().numpy(), features.inside.sum(1).cpu().numpy())
+    return np.concatenate([number, features.mark.cpu().numpy(), spikes, features.binary.cpu().numpy(), onehot]).astype(int)
+
+
+def by_column(errors: np.ndarray, column: np.ndarray, n_columns: int) -> np.ndarray:
+    """Parts of features ``(N, F)`` summed for each column, ``(N, columns)``."""
+    if n_columns == len(column) and (column == np.arange(n_columns)).all():
+        return errors
+    out = np.zeros((n_columns, len(errors)))
+    np.add.at(out, column, errors.T)
+    return out.T
+
+
+def _as_keys(rows: np.ndarray) -> np.ndarray:
+    """Each row as one opaque value, equal where the rows are, blanks included."""
+    flat = np.ascontiguousarray(rows.reshape(len(rows), -1))
+    return flat.view(np.dtype((np.void, flat.dtype.itemsize * flat.shape[1]))).ravel()
+
+
+def _distinct(rows: np.ndarray) -> np.ndarray:
+    """Each row once, in an order that does not depend on the order given."""
+    return rows[np.unique(_as_keys(rows), return_index=True)[1]]

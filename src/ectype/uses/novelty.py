@@ -1,0 +1,414 @@
+"""Novelty detection: any family of the registry, fitted on normal rows only, says which new rows are unlike them, how surely, and why.
+
+Notation
+    s(x)        the score of a row, higher = more normal; any family's ``score_samples``
+    s_1 … s_n   scores of n normal rows that the model was not fitted on: the calibration rows
+    α           the false-alarm rate that is asked for: the share of *normal* rows that may be called novel
+
+A score has no unit that could be compared between families, or with a threshold chosen beforehand. The calibration rows give it one. If a
+new row is normal, its score is one more of the same kind as s_1 … s_n, and every rank among them is equally likely, so that
+
+    p(x) = (1 + #{i: s_i ≤ s(x)}) / (n + 1)
+
+is at most α with a probability of at most α, whatever the model is and however bad it is: a *conformal* p-value. (A bad model calls no
+more normal rows novel; it finds fewer of the others.) A row is novel when p(x) ≤ α, which is when s(x) is below the k-th lowest of the
+calibration scores, k = ⌊α (n + 1)⌋. With n < 1/α − 1 no p-value can be that small: then k = 1, and the rate is 1/(n + 1), which
+``false_alarm_rate_`` says.
+
+**Which rows calibrate.** Rows that the model has seen look more normal than new ones. So a part of the rows is kept from it; identical rows
+stay on one side, since a copy is no new row. Where that part would be too small, the rows take turns (*cross-conformal*): in each of five
+folds a model fitted on the other four scores the rows of the fold, and the model that is kept is fitted on all. The guarantee then holds
+up to how much the five models and the last one differ.
+
+**Why a row is novel.** Where a score is a sum of squared errors, each column's errors are its part of it (the autoencoders); the default
+knows the score that a row would gain if a column alone were restored. For any other family the same is measured: the column is replaced
+by its value in several normal rows, and the mean gain in score is what it contributed. Images are covered patch by patch.
+
+References
+    Vovk, Gammerman & Shafer, *Algorithmic learning in a random world*, 2005, chapter 4 (conformal anomaly detection).
+    Laxhammar & Falkman, *Conformal prediction for distribution-independent anomaly detection in streaming vessel data*, 2010.
+    Vovk, *Cross-conformal predictors*, 2015.
+    Bates, Candès, Lei, Romano & Sesia, *Testing for outliers with conformal p-values*, 2023.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from .. import rng
+from ..data.blocks import to_float
+from ..data.schema import Schema, as_container, as_frame
+from ..errors import CapabilityError, DataError, InvalidParameterError, SavedModelError, SchemaMismatchError
+from ..estimator import load
+from ..spec import Interval, annotations, validate
+from ..train.loop import Reporter
+from ..train.reconstruction import Coder
+from .neighbours import DenoisingNeighbours, by_column, columns_of
+
+FORMAT = 1                  # of detector.json; a reader refuses a higher one
+DETECTOR = "detector.json"
+HELD_OUT = 0.2              # share of the rows that calibrate
+MOST_HELD_OUT = 2_000       # more would make a p-value no more useful
+FOLDS = 5
+FEWEST = 3                  # rows: two to learn from and one to calibrate on
+NORMAL_ROWS = 8             # whose values stand in for a column's, to see what it contributed
+PATCHES = 7                 # along the longer side of an image, or along a signal times PATCHES
+UNSEEN = 1e6                # what a value that no model can know takes from the score: more than any value that it can
+
+Rate = Annotated[float, Interval(0, 1, open_low=True, open_high=True)]
+
+
+class NoveltyDetector(OutlierMixin, BaseEstimator):
+    """Says which rows are unlike the normal rows that it was fitted on, with a stated rate of false alarms.
+
+    Parameters
+        model : any family with a score, as an estimator that is not fitted; None = :class:`~ectype.uses.neighbours.DenoisingNeighbours`,
+            the distance to the nearest rows and the error of a diffusion model's denoiser together, which detected best over tables.
+        false_alarm_rate : α, the share of normal rows that may be called novel.
+        calibration : how rows are set aside for the threshold: ``"split"`` (a fifth of them, at most 2,000), ``"cross"`` (five folds,
+            six fits) or ``"auto"``: a split where it leaves at least 2/α rows, else folds.
+        unseen : what a category that no normal row had does, or a blank where none had one: ``"error"``, or ``"novel"``: its row is.
+        random_state : seed of the split and, where it has none of its own, of the model.
+
+    Attributes after ``fit``: ``model_`` (the fitted model), ``calibration_scores_`` (sorted), ``n_calibration_`` (how many), ``offset_``
+    (the threshold), ``false_alarm_rate_`` (k/(n+1), the rate that so many rows can hold), ``notes_`` (what deserves a word),
+    ``normal_`` (rows that explanations borrow from), ``n_features_in_``, ``feature_names_in_``.
+
+    >>> detector = NoveltyDetector(false_alarm_rate=0.01).fit(X_normal)     # doctest: +SKIP
+    >>> detector.predict(X), detector.p_values(X), detector.explain(X)      # doctest: +SKIP
+    """
+
+    def __init__(self, model: Any = None, *, false_alarm_rate: Rate = 0.05, calibration: Literal["auto", "split", "cross"] = "auto",
+                 unseen: Literal["error", "novel"] = "error", random_state: Any = None):
+        self.model = model
+        self.false_alarm_rate = false_alarm_rate
+        self.calibration = calibration
+        self.unseen = unseen
+        self.random_state = random_state
+
+    # -- fitting ---------------------------------------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any = None, *, kinds: Mapping[str, str] | str | None = None,
+            progress: Reporter | None = None) -> NoveltyDetector:
+        """Fit the model on normal rows and find the threshold; ``y`` is ignored.
+
+        X : normal rows in any container that the model takes.  kinds, progress : as in the model's ``fit``.
+        """
+        validate(type(self).__name__, self.get_params(deep=False), annotations(type(self).__init__))
+        model = self._prototype()
+        X = as_container(X)
+        schema = Schema.fit(X, kinds=kinds)
+        self._check_columns(X, reset=True)
+        seed = rng.as_seed(self.random_state)
+        if "random_state" in model.get_params() and model.random_state is None:
+            model.set_params(random_state=seed)
+        groups = _identical(X, schema)
+        n, enough = len(X), 2 / self.false_alarm_rate
+        how = self.calibration if self.calibration != "auto" else "split" if HELD_OUT * n >= enough else "cross"
+        if n < FEWEST:
+            raise DataError("too few rows to learn from and to calibrate on", expected=f"at least {FEWEST}", got=f"n_samples = {n}")
+        if groups.max() + 1 < FEWEST:           # nothing but copies: then copies are what new rows will be
+            groups = np.arange(n)
+        parts = _parts(groups, 1 if how == "split" else min(FOLDS, groups.max() + 1), min(HELD_OUT, MOST_HELD_OUT / n), seed)
+        scores = []
+        for held in parts:
+            held = held[_known(X, np.setdiff1d(np.arange(n), held), held, kinds)]
+            self.model_ = clone(model).fit(take(X, np.setdiff1d(np.arange(n), held)), kinds=kinds, progress=progress)
+            scores.append(self.model_.score_samples(take(X, held)) if len(held) else np.zeros(0))
+        if how == "cross":
+            self.model_ = clone(model).fit(X, kinds=kinds, progress=progress)
+        elif isinstance(self.model_, DenoisingNeighbours):
+            self.model_.remember(take(X, held))
+        normal = take(X, rng.numpy_generator(seed, "normal rows").permutation(n)[:NORMAL_ROWS])
+        return self._calibrate(np.concatenate(scores), normal)
+
+    def _prototype(self) -> Any:
+        if self.model is None:
+            return DenoisingNeighbours()
+        if "score" not in getattr(self.model, "capabilities", ()):
+            raise CapabilityError(f"{type(self.model).__name__} has no score", hint="give an estimator such as ectype.VAE()")
+        if self.model.get_params().get("conditional"):
+            raise InvalidParameterError("a conditional model scores rows given a label, which new rows do not have",
+                                        expected="conditional=False", got="conditional=True")
+        return clone(self.model)
+
+    def _calibrate(self, scores: np.ndarray, normal: Any) -> NoveltyDetector:
+        """The threshold that so many scores of normal rows give; ``normal`` are rows whose values explanations may borrow."""
+        scores = np.sort(scores[np.isfinite(scores)])
+        n = len(scores)
+        if not n:
+            raise DataError("there are no normal rows to calibrate on", expected="rows with a finite score", got="none")
+        self.calibration_scores_, self.n_calibration_, self.normal_ = scores, n, normal
+        self.set_rate(self.false_alarm_rate)
+        return self
+
+    def set_rate(self, false_alarm_rate: float) -> NoveltyDetector:
+        """Move the threshold of a fitted detector to another false-alarm rate."""
+        validate(type(self).__name__, {"false_alarm_rate": false_alarm_rate}, annotations(type(self).__init__))
+        self.false_alarm_rate, n = false_alarm_rate, self.n_calibration_
+        k = max(1, math.floor(false_alarm_rate * (n + 1) + 1e-9))
+        self.offset_, self.false_alarm_rate_ = float(self.calibration_scores_[k - 1]), k / (n + 1)
+        needed = math.ceil(1 / false_alarm_rate - 1e-9) - 1
+        self.notes_ = [] if n >= needed else [f"{n} normal rows to calibrate on hold a false-alarm rate of {1 / (n + 1):.3g}; "
+                                              f"{false_alarm_rate:g} needs {needed}"]
+        return self
+
+    @classmethod
+    def calibrated(cls, model: Any, scores: Any, normal: Any = None, *, false_alarm_rate: float = 0.05) -> NoveltyDetector:
+        """A detector from a model that is fitted already and the scores of normal rows that it has not seen.
+
+        scores : ``(n,)``, for example ``model.held_out_scores_``.
+        normal : a few normal rows, whose values explanations may borrow; not needed for autoencoders.
+        """
+        check_is_fitted(model)
+        detector = cls(clone(model), false_alarm_rate=false_alarm_rate)
+        detector._prototype()
+        detector.model_ = model
+        detector._check_columns(None, reset=False)
+        return detector._calibrate(np.asarray(scores, np.float64), normal)
+
+    def _check_columns(self, X: Any, *, reset: bool) -> None:
+        """Learn the number of features and their names (of ``X``, or those of the model), or compare in scikit-learn's way."""
+        if X is None:
+            self.n_features_in_ = self.model_.n_features_in_
+            if hasattr(self.model_, "feature_names_in_"):
+                self.feature_names_in_ = self.model_.feature_names_in_
+            return
+        try:
+            validate_data(self, X=X, skip_check_array=True, reset=reset)
+        except ValueError as error:
+            raise SchemaMismatchError(str(error)) from None
+
+    # -- judging ---------------------------------------------------------------------------------------------------------------
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """The model's score of each row, ``(N,)``: higher = more normal. With ``unseen="novel"`` a value that normal rows cannot tell
+        about takes 10⁶ from it."""
+        X, unseen = self._given(X)
+        return self.model_.score_samples(X) - UNSEEN * unseen.sum(1)
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """The score minus the threshold, ``(N,)``: negative = novel."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: Any) -> np.ndarray:
+        """+1 for a normal row and −1 for a novel one, ``(N,)``."""
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def p_values(self, X: Any) -> np.ndarray:
+        """(1 + #{i: s_i ≤ s(x)}) / (n + 1) of each row, ``(N,)``: how likely a normal row has a score so low."""
+        return self.p_values_of(self.score_samples(X))
+
+    def p_values_of(self, scores: np.ndarray) -> np.ndarray:
+        """:meth:`p_values` of scores that are known already."""
+        return (1 + np.searchsorted(self.calibration_scores_, scores, side="right")) / (self.n_calibration_ + 1)
+
+    def _given(self, X: Any) -> tuple[Any, np.ndarray]:
+        """Rows that the model can score, and which of their cells ``(N, columns)`` it could not know."""
+        check_is_fitted(self)
+        X = as_container(X)
+        schema = self.model_.schema_
+        if X.ndim == 2 and schema.is_table:
+            self._check_columns(X, reset=False)
+        if not len(X):
+            raise DataError("Found array with 0 sample(s) while a minimum of 1 is required.")
+        unseen = np.zeros((len(X), 1), bool)
+        if self.unseen == "novel" and schema.is_table:
+            X, unseen = _filled_in(X, schema)
+        return X, unseen
+
+    # -- explaining ------------------------------------------------------------------------------------------------------------
+
+    def explain(self, X: Any) -> Any:
+        """How much each column contributed to a row's novelty, in units of the score: larger = more novel.
+
+        A table gives a DataFrame ``(N, columns)``; images an array of their own shape ``(N, H, W)`` or ``(N, H, W, channels)``, signals of
+        theirs. For the autoencoders the parts of a row sum to minus its score (values beyond the training range apart); for the default a
+        part is the score that the row would gain if that column were restored; for the others what it gains with normal rows' values.
+        """
+        X, unseen = self._given(X)
+        schema = self.model_.schema_
+        if isinstance(self.model_, DenoisingNeighbours):
+            parts = self.model_.gains(X)
+        elif isinstance(self.model_.objective_, Coder):
+            parts = self._squared_errors(X)
+        else:
+            return _labelled(self._covered(X) + (UNSEEN * unseen if schema.is_table else 0), X, schema)
+        return _labelled(parts + UNSEEN * unseen if schema.is_table else _channels_as_given(parts, schema), X, schema)
+
+    def _squared_errors(self, X: Any) -> np.ndarray:
+        """½ (x_hatₖ − xₖ)², summed over the features of each column, ``(N, columns)`` or ``(N, *stored_shape)``."""
+        schema, objective = self.model_.schema_, self.model_.objective_
+        errors = self.model_._by_batch(torch.from_numpy(schema.encode(X)), None, objective.errors).astype(np.float64)
+        return by_column(errors, columns_of(objective.features), len(schema.blocks)) if schema.is_table else errors
+
+    def _covered(self, X: Any) -> np.ndarray:
+        """Mean gain in score when a column, or a patch, is replaced by those of normal rows; a patch's gain is spread over its values."""
+        if self.normal_ is None:
+            raise CapabilityError(f"{type(self.model_).__name__} is explained with the help of normal rows, of which none were kept",
+                                  hint="NoveltyDetector.calibrated(…, normal=rows); on the command line --normal FILE")
+        table, before = self.model_.schema_.is_table, self.model_.score_samples(X)
+        gains = np.zeros((len(X), X.shape[1]) if table else X.shape)
+        for region in range(X.shape[1]) if table else _patches(X.shape[1:], self.model_.schema_.is_image):
+            changes = [self.model_.score_samples(_replaced(X, self.normal_, i, region)) - before for i in range(len(self.normal_))]
+            change = np.mean(changes, axis=0)
+            if table:
+                gains[:, region] = change
+            else:
+                size = gains[(0, *region)].size
+                gains[(slice(None), *region)] = (change / size).reshape(-1, *(1,) * (X.ndim - 1))
+        return gains
+
+    # -- files -----------------------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike) -> Path:
+        """Write the model's folder ``path`` with ``detector.json`` in it; nothing in it executes."""
+        check_is_fitted(self)
+        folder = self.model_.save(path)
+        schema, normal = self.model_.schema_, self.normal_
+        described = {
+            "format": FORMAT, "model": "neighbours" if isinstance(self.model_, DenoisingNeighbours) else "family",
+            "default": self.model is None, "false_alarm_rate": self.false_alarm_rate, "calibration": self.calibration,
+            "unseen": self.unseen, "calibration_scores": self.calibration_scores_.tolist(), "n_features_in": self.n_features_in_,
+            "feature_names_in": list(map(str, getattr(self, "feature_names_in_", []))) or None,
+            "normal": None if normal is None or not len(normal) else _finite(schema.encode(normal[schema.accepts(normal)])),
+        }
+        new = folder / f"{DETECTOR}.new"
+        new.write_text(json.dumps(described))
+        os.replace(new, folder / DETECTOR)
+        return folder
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, *, device: str = "auto") -> NoveltyDetector:
+        """What :meth:`save` wrote. Raises :class:`SavedModelError` where the folder is incomplete, damaged, or of a newer format."""
+        file = Path(path) / DETECTOR
+        if not file.is_file():
+            raise SavedModelError(f"{path} holds no detector", expected="a folder written by NoveltyDetector.save",
+                                  hint="NoveltyDetector.calibrated makes one of a fitted model")
+        try:
+            d = json.loads(file.read_text())
+            if d["format"] > FORMAT:
+                raise SavedModelError(f"{file} was written by a newer version", expected=f"format {FORMAT} or older", got=d["format"])
+            model = (DenoisingNeighbours.load if d["model"] == "neighbours" else load)(path, device=device)
+            detector = cls(None if d["default"] else clone(model), false_alarm_rate=d["false_alarm_rate"], calibration=d["calibration"],
+                           unseen=d["unseen"])
+            detector.model_, detector.n_features_in_ = model, d["n_features_in"]
+            if d["feature_names_in"]:
+                detector.feature_names_in_ = np.asarray(d["feature_names_in"], dtype=object)
+            schema = model.schema_
+            dtype = np.uint8 if schema.is_image else np.float32
+            normal = None if d["normal"] is None else schema.decode(np.array(d["normal"], dtype=np.float64).astype(dtype))
+            return detector._calibrate(np.asarray(d["calibration_scores"], np.float64), normal)
+        except (ValueError, KeyError, TypeError) as error:
+            if isinstance(error, SavedModelError):
+                raise
+            what = f"{file} is damaged ({type(error).__name__}: {error})"
+            raise SavedModelError(what, hint="restore it from a copy, or fit again") from error
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = tags.input_tags.categorical = tags.input_tags.string = tags.input_tags.three_d_array = True
+        tags.target_tags.required = False
+        return tags
+
+
+def take(X: Any, rows: np.ndarray) -> Any:
+    """Some rows of a DataFrame or an array."""
+    return X.iloc[rows] if isinstance(X, pd.DataFrame) else X[rows]
+
+
+def _identical(X: Any, schema: Schema) -> np.ndarray:
+    """The group of each row, ``(N,)``: rows with the same values are of one group."""
+    stored = schema.encode(X)
+    flat = np.ascontiguousarray(stored.reshape(len(stored), -1))
+    keys = flat.view(np.dtype((np.void, flat.dtype.itemsize * flat.shape[1]))).ravel()
+    return np.unique(keys, return_inverse=True)[1].ravel()
+
+
+def _parts(groups: np.ndarray, n_parts: int, share: float, seed: int) -> list[np.ndarray]:
+    """Rows that calibrate: one part of about ``share`` of the rows, or ``n_parts`` that are all of them; groups stay whole."""
+    order = rng.numpy_generator(seed, "calibration").permutation(groups.max() + 1)
+    if n_parts > 1:
+        return [np.flatnonzero(np.isin(groups, part)) for part in np.array_split(order, n_parts)]
+    sizes = np.bincount(groups)[order].cumsum()
+    held = order[: max(1, np.searchsorted(sizes, share * len(groups), side="right"))]
+    return [np.flatnonzero(np.isin(groups, held))]
+
+
+def _known(X: Any, fitted: np.ndarray, held: np.ndarray, kinds: Any) -> np.ndarray:
+    """Which of the held-out rows have only categories that the fitted ones have, ``(len(held),)`` bool; the others must be learnt from."""
+    return Schema.fit(take(X, fitted), kinds=kinds).accepts(take(X, held))
+
+
+def _filled_in(X: Any, schema: Schema) -> tuple[Any, np.ndarray]:
+    """Rows with ordinary values in the cells that the schema cannot encode, and which cells those are ``(N, columns)``."""
+    absent = [c for c in schema.columns if isinstance(X, pd.DataFrame) and c not in X.columns]
+    if absent:
+        schema.encode(X)                        # says which columns are missing
+    frame = as_frame(X)
+    unseen = np.zeros((len(frame), len(schema.blocks)), bool)
+    filled = {}
+    for i, b in enumerate(schema.blocks):
+        column = frame[b.name] if schema.container == "dataframe" else frame.iloc[:, i]
+        if b.type == "category":
+            blank = column.isna().to_numpy()
+            unseen[:, i] = np.where(blank, not b.missing, ~column.astype(object).isin(b.values).to_numpy())
+            ordinary = b.values[int(np.argmax(b.counts[: len(b.values)]))]
+        else:
+            unseen[:, i] = np.isnan(to_float(column, b.kind, b.day_first)) & (not b.missing)
+            ordinary = b.decode(np.zeros(1, np.float32)).iloc[0]
+        filled[column.name] = column if not unseen[:, i].any() else column.astype(object).where(~unseen[:, i], ordinary)
+    if not unseen.any():
+        return X, unseen
+    filled = pd.DataFrame(filled, index=frame.index)
+    return (filled if isinstance(X, pd.DataFrame) else filled.to_numpy()), unseen
+
+
+def _replaced(X: Any, normal: Any, i: int, region: Any) -> Any:
+    """``X`` with a column (a number) or a patch (slices) of every row as in the i-th normal row."""
+    if isinstance(X, pd.DataFrame):
+        name = X.columns[region]
+        value = normal[name].iloc[[i] * len(X)].set_axis(X.index)
+        return X.assign(**{name: value.astype(object) if isinstance(value.dtype, pd.CategoricalDtype) else value})
+    X = X.copy()
+    if isinstance(region, int):
+        X[:, region] = normal[i, region]
+    else:
+        X[(slice(None), *region)] = normal[i][region]
+    return X
+
+
+def _patches(shape: tuple[int, ...], image: bool) -> list[tuple[slice, ...]]:
+    """Squares that cover a picture ``(H, W, …)``, or stretches that cover a signal ``(L, …)``."""
+    if not image:
+        step = max(1, math.ceil(shape[0] / PATCHES**2))
+        return [(slice(i, i + step),) for i in range(0, shape[0], step)]
+    step = max(1, math.ceil(max(shape[:2]) / PATCHES))
+    return [(slice(i, i + step), slice(j, j + step)) for i in range(0, shape[0], step) for j in range(0, shape[1], step)]
+
+
+def _channels_as_given(parts: np.ndarray, schema: Schema) -> np.ndarray:
+    """``(N, C, …)`` in the order of axes in which the images or signals came."""
+    return np.moveaxis(parts, 1, -1) if schema.blocks[0].channels_last else parts[:, 0]
+
+
+def _labelled(parts: np.ndarray, X: Any, schema: Schema) -> Any:
+    if not schema.is_table:
+        return parts
+    return pd.DataFrame(parts, columns=schema.columns, index=X.index if isinstance(X, pd.DataFrame) else None)
+
+
+def _finite(stored: np.ndarray) -> list:
+    """Nested lists for JSON, which has no NaN: blanks become null."""
+    return np.where(np.isnan(stored), None, stored.astype(object)).tolist() if stored.dtype.kind == "f" else stored.tolist()

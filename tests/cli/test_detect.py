@@ -1,0 +1,100 @@
+"""`ectype detect`: from a run and from a saved detector, as a table, with reasons, and as a picture."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from ectype import NoveltyDetector
+from ectype.models.autoencoder import Autoencoder
+from ectype.spec import Net, Train
+
+R = np.random.default_rng(0)
+SHORT = Train(budget="80steps", device="cpu")
+
+
+def rows(n, seed):
+    r = np.random.default_rng(seed)
+    z = r.normal(size=n)
+    return pd.DataFrame({"a": z, "b": z + 0.1 * r.normal(size=n), "city": r.choice(["Rome", "Oslo"], n)})
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """``normal.csv``, ``new.csv`` (its last ten rows are strange) and the runs ``ae``, ``vae``, ``detector``, ``pictures``."""
+    folder = tmp_path_factory.mktemp("detect")
+    rows(300, 0).to_csv(folder / "normal.csv", index=False)
+    new = rows(40, 1)
+    new.loc[30:, "a"] += 6.0
+    new.to_csv(folder / "new.csv", index=False)
+    from ectype.cli import main
+    for model in ("autoencoder", "vae"):
+        words = ["fit", model, folder / "normal.csv", "--out", folder / model, "--budget", "80steps", "--latent-dim", "1", "--quiet"]
+        assert main(list(map(str, words))) == 0
+    NoveltyDetector(Autoencoder(latent_dim=1, train=SHORT), random_state=0).fit(rows(300, 0)).save(folder / "detector")
+    images = R.integers(0, 17, (60, 6, 6)).astype(float)
+    images.flat[:2] = (0, 16)
+    np.save(folder / "images.npy", images)
+    NoveltyDetector(Autoencoder(latent_dim=2, net=Net(width=(8,)), train=SHORT), random_state=0).fit(images).save(folder / "pictures")
+    return folder
+
+
+@pytest.mark.parametrize("run", ["autoencoder", "detector"])
+def test_a_table_of_verdicts(ectype, files, run):
+    answer = ectype("detect", files / run, files / "new.csv", "--out", files / "found.csv", "--explain")
+    assert answer.code == 0 and answer.out == ""
+    found = pd.read_csv(files / "found.csv")
+    assert list(found.columns) == ["score", "p_value", "novel", "why_1", "by_1", "why_2", "by_2", "why_3", "by_3"]
+    assert found["novel"][30:].mean() > 0.5 > found["novel"][:30].mean()
+    assert f"{found['novel'].sum()} of 40 are novel" in answer.err and (found["by_1"] >= found["by_2"]).all()
+    assert set(found["why_1"][30:]) <= {"a", "b"}
+
+
+def test_the_rate_moves_the_threshold(ectype, files):
+    counts = []
+    for rate in ("0.04", "0.5"):
+        answer = ectype("detect", files / "detector", files / "new.csv", "--out", "-", "--false-alarm-rate", rate, "--quiet")
+        counts.append(answer.out.count("True"))
+    assert counts[0] < counts[1]
+    assert ectype("detect", files / "detector", files / "new.csv", "--false-alarm-rate", "2").code == 2
+
+
+def test_calibration_on_a_file(ectype, files):
+    answer = ectype("detect", files / "vae", files / "new.csv", "--normal", files / "normal.csv", "--out", files / "f.csv", "--explain")
+    assert answer.code == 0 and "300 normal rows" in answer.err and pd.read_csv(files / "f.csv").notna().all(axis=None)
+    answer = ectype("detect", files / "vae", files / "new.csv", "--out", files / "f.csv", "--explain")
+    assert answer.code == 2 and "--normal FILE" in answer.err
+    answer = ectype("detect", files / "detector", files / "new.csv", "--normal", files / "normal.csv")
+    assert answer.code == 2 and "calibrated already" in answer.err
+
+
+def test_nothing_was_held_out(ectype, files, tmp_path):
+    words = ["fit", "autoencoder", files / "normal.csv", "--out", tmp_path / "run", "--budget", "5steps", "--train.validation", "0", "--quiet"]
+    assert ectype(*words).code == 0
+    answer = ectype("detect", tmp_path / "run", files / "new.csv")
+    assert answer.code == 2 and "--normal FILE" in answer.err
+
+
+def test_categories_never_seen(ectype, files):
+    strange = rows(5, 2)
+    strange.loc[0, "city"] = "Paris"
+    strange.to_csv(files / "strange.csv", index=False)
+    answer = ectype("detect", files / "autoencoder", files / "strange.csv")
+    assert answer.code == 2 and "Paris" in answer.err
+    answer = ectype("detect", files / "autoencoder", files / "strange.csv", "--unseen", "novel", "--explain", "--out", files / "g.csv")
+    found = pd.read_csv(files / "g.csv")
+    assert answer.code == 0 and found["novel"][0] and found["why_1"][0] == "city"
+
+
+def test_pictures(ectype, files):
+    answer = ectype("detect", files / "pictures", files / "images.npy", "--out", files / "found.png")
+    assert answer.code == 0 and "of 60 are novel" in answer.err
+    picture = np.asarray(Image.open(files / "found.png"))
+    assert picture.shape[1] > 5 * picture.shape[0] and picture[picture.shape[0] // 2 :].max() == 255
+    answer = ectype("detect", files / "pictures", files / "images.npy", "--explain", "--out", files / "found.csv")
+    assert answer.code == 0 and pd.read_csv(files / "found.csv")["why_1"].str.fullmatch(r"\d,\d").all()
+    assert "detector.json" in {p.name for p in (files / "pictures").iterdir()} and json.loads((files / "pictures" / "detector.json").read_text())

@@ -1,0 +1,303 @@
+"""Novelty detection: the p-values' arithmetic, the stated rate, explanations, every family, scikit-learn's checks, files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from ectype import NoveltyDetector, registry
+from ectype.data.schema import Schema
+from ectype.errors import CapabilityError, DataError, InvalidParameterError, SavedModelError, SchemaMismatchError
+from ectype.models.autoencoder import Autoencoder
+from ectype.models.ddpm import DDPM
+from ectype.models.vae import VAE
+from ectype.prob.relax import Relaxation
+from ectype.spec import Net, Train
+from ectype.uses import neighbours, novelty
+from ectype.uses.neighbours import DenoisingNeighbours, Memory, View, by_column, columns_of
+from ectype.uses.novelty import _identical, _parts
+
+TINY = Train(budget="5steps", batch_size=32, device="cpu", patience=0.0)
+R = np.random.default_rng(0)
+Z = R.normal(size=(400, 2))
+X = np.c_[Z, Z @ [[1.0, -1.0], [1.0, 1.0]] + 0.05 * R.normal(size=(400, 2))]     # the last two columns follow from the first two
+NEW = np.r_[X[300:], X[300:] + [0, 0, 3, 0]]
+IS_NEW = np.repeat([False, True], 100)
+
+
+def table(n=80, seed=0):
+    r = np.random.default_rng(seed)
+    return pd.DataFrame({"size": r.normal(size=n), "count": r.poisson(3.0, n), "city": r.choice(["Rome", "Oslo", "Bonn"], n),
+                         "member": r.random(n) < 0.5, "blank": np.where(r.random(n) < 0.2, np.nan, r.normal(size=n))})
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    monkeypatch.setattr(neighbours, "STEPS", 60)
+    monkeypatch.setattr(novelty, "NORMAL_ROWS", 3)
+    monkeypatch.setattr(novelty, "PATCHES", 3)
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return NoveltyDetector(Autoencoder(latent_dim=2, train=Train(budget="300steps", device="cpu")), random_state=0).fit(X[:300])
+
+
+def new(family, **settings):
+    cls = registry.load(family)
+    return cls(train=TINY, **({"net": Net(width=(8,))} if "net" in cls().get_params() else {}), **settings)
+
+
+def test_p_values_and_threshold_by_hand():
+    model = VAE(train=TINY, random_state=0).fit(X[:60])
+    scores = np.arange(19.0)[::-1]
+    d = NoveltyDetector.calibrated(model, scores, false_alarm_rate=0.1)
+    assert d.offset_ == 1.0 and d.false_alarm_rate_ == 2 / 20 and d.notes_ == []          # k = ⌊0.1 · 20⌋ = 2
+    np.testing.assert_allclose(d.p_values_of(np.array([-1.0, 0.0, 0.5, 18.0, 99.0])), [1 / 20, 2 / 20, 2 / 20, 20 / 20, 20 / 20])
+    s = np.linspace(-3, 20, 47)
+    np.testing.assert_array_equal(d.p_values_of(s) <= 0.1, s < d.offset_)
+    d.set_rate(0.01)
+    assert d.offset_ == 0.0 and d.false_alarm_rate_ == 1 / 20 and "needs 99" in d.notes_[0]
+
+
+def test_the_stated_rate_is_held_and_novel_rows_are_found(detector):
+    fresh = np.random.default_rng(5).normal(size=(2000, 2))
+    normal = np.c_[fresh, fresh @ [[1.0, -1.0], [1.0, 1.0]] + 0.05 * np.random.default_rng(6).normal(size=(2000, 2))]
+    rate = (detector.predict(normal) == -1).mean()
+    assert 0.01 < rate < 0.12                                       # 60 calibration rows: a rate of Beta(3, 58), 0.01 to 0.12
+    assert (detector.predict(NEW[100:]) == -1).mean() > 0.95
+    np.testing.assert_allclose(detector.decision_function(NEW), detector.score_samples(NEW) - detector.offset_)
+    np.testing.assert_array_equal(detector.predict(NEW) == -1, detector.p_values(NEW) <= 0.05)
+
+
+def test_cross_conformal_p_values_are_uniform():
+    d = NoveltyDetector(Autoencoder(latent_dim=2, train=Train(budget="60steps", device="cpu")), calibration="cross", random_state=0)
+    d.fit(X[:60])
+    assert d.n_calibration_ == 60
+    p = d.p_values(X[60:])
+    assert abs(p.mean() - 0.5) < 0.1 and abs((p <= 0.2).mean() - 0.2) < 0.12
+    few = NoveltyDetector(new("autoencoder"), random_state=0).fit(X[:60])
+    assert few.n_calibration_ == 60 and NoveltyDetector(new("autoencoder"), random_state=0).fit(X).n_calibration_ == 80
+
+
+def test_identical_rows_stay_together():
+    rows = np.repeat(R.normal(size=(40, 3)), 5, axis=0)[R.permutation(200)]
+    groups = _identical(rows, Schema.fit(rows))
+    assert len(set(groups)) == 40
+    for n_parts in (1, 5):
+        parts = _parts(groups, n_parts, 0.2, 0)
+        for held in parts:
+            assert not set(groups[held]) & set(np.delete(groups, held))
+        assert sum(map(len, parts)) == (200 if n_parts == 5 else 40)
+    blanks = pd.DataFrame({"a": [1.0, np.nan, np.nan, 2.0], "b": ["x", "y", "y", "x"]})
+    assert _identical(blanks, Schema.fit(blanks)).tolist().count(_identical(blanks, Schema.fit(blanks))[1]) == 2
+
+
+def test_a_category_of_one_row_is_learnt_and_not_calibrated_on():
+    frame = table(120)
+    frame.loc[frame.index[:20], "city"] = [f"village {i}" for i in range(20)]
+    for seed in range(3):
+        d = NoveltyDetector(new("vae"), random_state=seed).fit(frame)
+        assert len(d.score_samples(frame)) == 120
+
+
+def test_the_same_seed_gives_the_same_detector():
+    a, b = (NoveltyDetector(random_state=3).fit(X[:200]) for _ in range(2))
+    np.testing.assert_array_equal(a.calibration_scores_, b.calibration_scores_)
+    np.testing.assert_array_equal(a.score_samples(NEW), b.score_samples(NEW))
+
+
+# -- every family ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", registry.names())
+def test_every_family_on_tables_and_images(family, tmp_path):
+    cls = registry.load(family)
+    images = np.random.default_rng(1).integers(0, 17, (40, 6, 6)).astype(float)
+    images.flat[:2] = (0, 16)
+    for data in [d for d, kind in ((table(), "table"), (images, "images")) if kind in cls.containers]:
+        d = NoveltyDetector(new(family), calibration="split", false_alarm_rate=0.1, random_state=0).fit(data)
+        parts = np.asarray(d.explain(data[:2]))
+        assert parts.shape == (2, *data.shape[1:]) and np.isfinite(parts).all() and (parts != 0).any()
+        assert set(d.predict(data)) <= {-1, 1} and ((d.p_values(data) > 0) & (d.p_values(data) <= 1)).all()
+        again = NoveltyDetector.load(d.save(tmp_path / f"{family}{data.ndim}"), device="cpu")
+        np.testing.assert_array_equal(again.score_samples(data), d.score_samples(data))
+        np.testing.assert_array_equal(again.p_values(data), d.p_values(data))
+        np.testing.assert_allclose(np.asarray(again.explain(data[:2])), parts, rtol=1e-5, atol=1e-6)
+        assert again.offset_ == d.offset_ and again.get_params()["false_alarm_rate"] == 0.1
+
+
+@parametrize_with_checks([NoveltyDetector(Autoencoder(train=TINY), random_state=0)])
+def test_scikit_learns_own_checks(estimator, check):
+    check(estimator)
+
+
+# -- explanations ------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_parts_of_an_autoencoder_sum_to_minus_the_score(detector):
+    parts = detector.explain(NEW)
+    np.testing.assert_allclose(parts.sum(axis=1), -detector.score_samples(NEW), rtol=1e-4)
+    assert (parts[100:].to_numpy()[:, [0, 1, 3]].mean(0) < parts[100:]["x2"].mean()).all()
+    frame = table()
+    d = NoveltyDetector(new("autoencoder"), calibration="split", random_state=0).fit(frame)
+    np.testing.assert_allclose(d.explain(frame).sum(axis=1), -d.score_samples(frame), rtol=1e-4)
+    assert list(d.explain(frame).columns) == list(frame.columns) and (d.explain(frame[3:7]).index == frame.index[3:7]).all()
+
+
+@pytest.mark.parametrize("model", [None, VAE(train=Train(budget="200steps", device="cpu")),
+                                   DDPM(train=Train(budget="150steps", device="cpu"))], ids=["default", "vae", "ddpm"])
+def test_the_strange_column_is_named(model):
+    d = NoveltyDetector(model, random_state=0).fit(X[:300])
+    rows = X[300:340].copy()
+    strange = np.arange(40) % 4
+    rows[np.arange(40), strange] += 8.0
+    assert (d.explain(rows).to_numpy().argmax(1) == strange).mean() > 0.8
+
+
+def test_the_strange_patch_of_an_image_is_named():
+    images = np.clip(R.normal(8, 1, (80, 8, 8)).round(), 0, 16)
+    images.flat[:2] = (0, 16)
+    for model in (None, new("autoencoder"), new("vae")):
+        d = NoveltyDetector(model, calibration="split", random_state=0).fit(images)
+        strange = images[:6].copy()
+        strange[:, 3:6, 3:6] = 16.0
+        parts = d.explain(strange)
+        assert (parts[:, 3:6, 3:6].mean((1, 2)) > 2 * np.abs(parts).mean((1, 2))).mean() >= 0.5
+
+
+def test_the_gain_of_a_column_is_that_of_restoring_it():
+    model = DenoisingNeighbours(random_state=0).fit(X[:200])
+    gains, score = model.gains(NEW), model.score_samples(NEW)
+    every = list(model._errors(model.schema_.encode(NEW)))
+    logs = [np.log(e.sum(1) + f) for e, f in zip(every, model.floors_, strict=True)]
+    z = [(v - m) / s for v, m, s in zip(logs, model.means_, model.deviations_, strict=True)]
+    np.testing.assert_allclose(score, -(2 * np.minimum(z[0], z[1]) + np.mean(z[2:], axis=0)) / 3, rtol=1e-6)
+    by_hand = np.zeros_like(gains)
+    weights = [2 / 3 * (z[0] <= z[1]), 2 / 3 * (z[1] < z[0]), *[1 / 18] * 6]
+    for errors, w, floor, deviation, before in zip(every, weights, model.floors_, model.deviations_, logs, strict=True):
+        for k in range(4):
+            by_hand[:, k] += w * (before - np.log(np.delete(errors, k, axis=1).sum(1) + floor)) / deviation
+    np.testing.assert_allclose(gains, by_hand, rtol=1e-6)
+    assert (gains >= 0).all()
+
+
+# -- the default -------------------------------------------------------------------------------------------------------------------
+
+
+def test_distances_to_the_nearest_rows_by_hand():
+    rows = np.array([[0.0, 0], [1, 0], [0, 2], [5, 5]])
+    schema = Schema.fit(rows)
+    stored = schema.encode(rows)
+    memory = Memory(View(schema, stored, ranks=False), stored)
+    errors = memory.errors(stored[:1], themselves=True)
+    expected = (((rows[1:] - rows[0]) / rows.std(0)) ** 2).mean(0)          # k is the three others
+    np.testing.assert_allclose(errors[0], expected, rtol=1e-5)
+    assert memory.errors(stored[:1])[0].sum() < errors[0].sum()             # itself among the neighbours
+    ranked = View(schema, stored, ranks=True)(stored)
+    np.testing.assert_allclose(ranked[:, 1], [*[-0.6744898] * 2, 0.3186394, 1.1503494], rtol=1e-4)     # ranks 1, 1, 2.5, 3.5 of 4
+
+
+def test_views_and_features_of_every_kind_belong_to_their_columns():
+    frame = table()
+    frame["amount"] = np.where(np.random.default_rng(1).random(80) < 0.5, 0.0, np.exp(2 * np.random.default_rng(2).normal(size=80)))
+    schema = Schema.fit(frame)
+    stored, relaxed = schema.encode(frame), Relaxation(schema)
+    ranks, units = View(schema, stored, ranks=True), View(schema, stored, ranks=False)
+    features = (lambda x: relaxed.embed(torch.from_numpy(x)).numpy(), columns_of(relaxed))
+    for embed, column in ((ranks, ranks.column), (units, units.column), features):
+        assert embed(stored).shape == (80, len(column))
+        for i, b in enumerate(schema.blocks):
+            other = stored.copy()
+            other[:, i] = (stored[:, i] + 1) % b.n_codes if b.type == "category" else np.nan_to_num(stored[:, i]) + 1.7
+            assert set(column[(embed(other) != embed(stored)).any(0)]) == {i}
+    np.testing.assert_array_equal(by_column(np.array([[1.0, 2.0, 4.0]]), np.array([0, 1, 0]), 3), [[5.0, 2.0, 0.0]])
+
+
+def test_the_default_finds_broken_dependence_and_long_tails():
+    d = NoveltyDetector(random_state=0).fit(X[:300])
+    assert roc_auc_score(IS_NEW, -d.score_samples(NEW)) > 0.98
+    far = X[300:] + np.eye(4)[np.arange(100) % 4] * 100
+    assert (d.p_values(far) <= 1 / (d.n_calibration_ + 1)).all()
+
+
+def test_constant_columns_copies_and_dependent_columns_are_ordinary():
+    rows = np.c_[X[:200], np.full(200, 7.0), X[:200, :1] * 2]
+    rows = np.r_[rows, rows[:50]]
+    d = NoveltyDetector(random_state=0).fit(rows)
+    assert np.isfinite(d.score_samples(rows)).all()
+    moved = rows[:5] + [0, 0, 0, 0, 1, 0]
+    assert (d.score_samples(moved) < d.score_samples(rows[:5])).all() and (d.explain(moved).to_numpy().argmax(1) == 4).all()
+
+
+def test_mushrooms():
+    folder = os.environ.get("ECTYPE_DATA_DIR")
+    if not folder or not (file := Path(folder) / "mushroom" / "mushroom.csv").exists():
+        pytest.skip("ECTYPE_DATA_DIR names no folder with mushroom/mushroom.csv")
+    frame = pd.read_csv(file, dtype=str).fillna("?")
+    label = frame.columns[0]
+    poisonous = frame[label].str.startswith("p").to_numpy()
+    rows = frame.drop(columns=label)
+    edible = np.random.default_rng(0).permutation(np.flatnonzero(~poisonous))
+    train, test = edible[: len(edible) // 2], np.r_[edible[len(edible) // 2 :], np.flatnonzero(poisonous)]
+    d = NoveltyDetector(unseen="novel", random_state=0).fit(rows.iloc[train])
+    assert roc_auc_score(poisonous[test], -d.score_samples(rows.iloc[test])) > 0.999
+    assert (d.predict(rows.iloc[test])[~poisonous[test]] == -1).mean() < 0.08
+
+
+# -- input ---------------------------------------------------------------------------------------------------------------------------
+
+
+def test_unseen_categories_and_blanks_are_refused_or_novel(tmp_path):
+    frame = table()
+    strange = frame[:4].copy()
+    strange.loc[0, "city"] = "Paris"
+    strange.loc[1, "size"] = np.nan
+    d = NoveltyDetector(new("autoencoder"), calibration="split", random_state=0).fit(frame)
+    with pytest.raises(SchemaMismatchError, match="Paris"):
+        d.predict(strange[:1])
+    with pytest.raises(SchemaMismatchError, match="blanks"):
+        d.predict(strange[1:2])
+    for model in (new("autoencoder"), new("flow"), None):
+        d = NoveltyDetector(model, calibration="split", unseen="novel", random_state=0).fit(frame)
+        d = NoveltyDetector.load(d.save(tmp_path / "d"), device="cpu")
+        assert (d.p_values(strange)[:2] == 1 / (d.n_calibration_ + 1)).all() and (d.score_samples(strange)[2:] > -1e5).all()
+        assert d.explain(strange).idxmax(axis=1).tolist()[:2] == ["city", "size"]
+        with pytest.raises(SchemaMismatchError, match="missing"):
+            d.predict(strange.drop(columns="city"))
+
+
+def test_mistakes_are_told():
+    with pytest.raises(InvalidParameterError, match="false_alarm_rate"):
+        NoveltyDetector(false_alarm_rate=0).fit(X)
+    with pytest.raises(InvalidParameterError, match="conditional"):
+        NoveltyDetector(VAE(conditional=True)).fit(X)
+    with pytest.raises(CapabilityError, match="no score"):
+        NoveltyDetector(object()).fit(X)
+    with pytest.raises(DataError, match="at least 3"):
+        NoveltyDetector(new("vae")).fit(X[:2])
+    assert NoveltyDetector(new("vae")).fit(np.repeat(X[:2], 4, axis=0)).n_calibration_ == 8      # copies alone: they take turns
+    d = NoveltyDetector(new("vae"), random_state=0).fit(X)
+    with pytest.raises(SchemaMismatchError, match="features"):
+        d.predict(X[:, :3])
+    blind = NoveltyDetector.calibrated(d.model_, d.calibration_scores_)
+    with pytest.raises(CapabilityError, match="normal rows"):
+        blind.explain(X[:2])
+    with pytest.raises(DataError, match="no normal rows"):
+        NoveltyDetector.calibrated(d.model_, [])
+
+
+def test_damaged_folders_are_told(tmp_path, detector):
+    folder = detector.save(tmp_path / "d")
+    with pytest.raises(SavedModelError, match="no detector"):
+        NoveltyDetector.load(tmp_path)
+    (folder / "detector.json").write_text("{}")
+    with pytest.raises(SavedModelError, match="damaged"):
+        NoveltyDetector.load(folder)
