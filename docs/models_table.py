@@ -8,16 +8,18 @@ from ectype import registry
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- models -->", "<!-- /models -->"
+ALL = {"table", "images", "signals"}
 LIKELIHOOD = {"exact": "exact (discrete columns: lower bound)", "bound": "lower bound"}
 
 
 def table() -> str:
     """The families and what each can do, in Markdown."""
-    heads = ["model", "what it is", "paper", "sample", "condition", "code", "score", "likelihood"]
+    heads = ["model", "what it is", "paper", "data", "sample", "condition", "code", "denoise", "score", "likelihood"]
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for name in registry.names():
-        entry, can = registry.entry(name), registry.load(name).capabilities
-        marks = ["✓" if needed <= can else "" for needed in ({"sample"}, {"condition"}, {"encode", "decode"}, {"score"})]
+        entry, can, takes = registry.entry(name), registry.load(name).capabilities, registry.load(name).containers
+        needs = ({"sample"}, {"condition"}, {"encode", "decode"}, {"denoise"}, {"score"})
+        marks = ["all" if takes == ALL else ", ".join(sorted(takes)), *("✓" if needed <= can else "" for needed in needs)]
         likelihood = next((text for key, text in LIKELIHOOD.items() if key in can), "")
         lines.append(f"| {' | '.join([f'`{name}`', entry.title, entry.paper, *marks, likelihood])} |")
     return "\n".join(lines)

@@ -28,7 +28,10 @@ def test_one_model(ectype, name):
     assert answer.code == 0 and registry.entry(name).paper in answer.out and "--train.budget" in answer.out
     described = json.loads(ectype("models", name, "--json").out)
     settings = {s["name"]: s["default"] for s in described["settings"]}
-    assert settings["train.lr"] == registry.load(name).preset.lr and settings["conditional"] is False
+    cls = registry.load(name)
+    assert settings["train.betas"] == list(cls.preset.betas) and settings["conditional"] is False
+    assert settings["train.lr"] == (cls.preset.lr if not cls.presets else None)
+    assert not cls.presets or "images 0.003, signals 0.003" in next(s["meaning"] for s in described["settings"] if s["name"] == "train.lr")
     for sampler in described["samplers"]:
         assert sampler in answer.out
 

@@ -104,6 +104,28 @@ def test_encode_and_decode(ectype, trained, people, tmp_path):
     assert decoded.code == 0 and decoded.out == ectype("reconstruct", trained / "table", people).out
 
 
+@pytest.mark.parametrize("name", ["codes.png", "codes.svg"])
+def test_codes_are_drawn(ectype, trained, people, tmp_path, name):
+    answer = ectype("encode", trained / "table", people, "--out", tmp_path / name)
+    assert answer.code == 0 and answer.out == "" and "120 written to" in answer.err
+    first = (tmp_path / name).read_bytes()
+    assert ectype("encode", trained / "table", people, "--out", tmp_path / name, "--quiet") == (0, "", "")
+    assert (tmp_path / name).read_bytes() == first
+
+
+def test_the_labels_of_the_data_give_the_colours(ectype, trained, people, tmp_path):
+    assert ectype("encode", trained / "conditional", people, "--out", tmp_path / "c.svg").code == 0
+    assert ectype("encode", trained / "images", trained / "images.npz", "--out", tmp_path / "i.svg").code == 0
+    assert ectype("encode", trained / "table", people, "--out", tmp_path / "t.svg").code == 0
+    legends = {p.stem: p.read_text().count('id="legend_1"') for p in tmp_path.iterdir()}
+    assert legends == {"c": 1, "i": 1, "t": 0}
+
+
+def test_a_drawing_is_for_codes_alone(ectype, trained, people):
+    answer = ectype("score", trained / "table", people, "--out", "scores.png")
+    assert answer.code == 2 and ".parquet" in answer.err and ".svg" not in answer.err
+
+
 def test_reconstruct(ectype, trained, people, tmp_path):
     rows = _csv(ectype("reconstruct", trained / "conditional", people).out)
     assert list(rows["group"]) == list(pd.read_csv(people)["group"]) and list(rows.columns) == list(pd.read_csv(people).columns)

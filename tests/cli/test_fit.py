@@ -193,7 +193,7 @@ def test_kinds_reach_rows_and_condition(ectype, people, tmp_path):
     ("vae DATA --steps 9", "--steps"), ("vae DATA --label gruop", "did you mean group?"), ("vae DATA --conditional", "--label COL"),
     ("vae DATA --budget long", "2000steps"), ("vae DATA --latent-dim 0", "an int >= 1"), ("vae DATA --train.lr 9", "(0, 1]"),
     ("vae DATA --train.lr fast", "--train.lr"), ("vae DATA --kind age", "COL=KIND"), ("vae DATA --kind age=words", "categorical"),
-    ("vae DATA --size 8", "--size 32x32"),
+    ("vae DATA --size 8x", "--size 32x32"), ("vae DATA --size 8", "leave size out"),
 ])
 def test_mistakes(ectype, people, tmp_path, words, said):
     answer = ectype("fit", *(people if w == "DATA" else w for w in words.split()), "--out", tmp_path / "run")
@@ -232,3 +232,14 @@ def test_images_and_their_labels(ectype, tmp_path):
     assert "labels of images are used by a conditional model only" in answer.err
     answer = ectype(*words, tmp_path / "b", "--conditional")
     assert answer.code == 0 and "labels of images" not in answer.err and "--condition 0" in answer.err
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["--latent-dim", "abc"], "--latent-dim cannot be read: expected an int >= 1, got abc"),
+    (["--train.lr", "fast"], "--train.lr cannot be read: expected a number in (0, 1], got fast"),
+    (["--net.width", "3", "x"], "--net.width cannot be read: expected a tuple of values, each an int >= 1, got 3 x"),
+    (["--corruption.level", "x"], "--corruption.level cannot be read: expected a number >= 0 or a tuple of 2 values"),
+    (["--budget", "soon"], "the budget cannot be read: expected seconds, minutes, hours or steps, got 'soon'")], ids=" ".join)
+def test_a_value_that_cannot_be_read_is_said_in_the_words_of_its_constraint(ectype, tmp_path, words, message):
+    answer = ectype("fit", "denoising", "iris", "--out", tmp_path / "run", *words)
+    assert answer.code == 2 and message in answer.err and "typing" not in answer.err and not (tmp_path / "run").exists()

@@ -44,7 +44,10 @@ COMMANDS = {
     "encode": Command("apply:encode", "RUN DATA --out FILE", "Turn each row or image into its code."),
     "decode": Command("apply:decode", "RUN CODES --out FILE", "Turn codes back into rows or images."),
     "reconstruct": Command("apply:reconstruct", "RUN DATA --out FILE", "Encode and decode each row or image."),
+    "denoise": Command("apply:denoise", "RUN DATA --out FILE", "Restore noisy rows, images or signals."),
     "score": Command("apply:score", "RUN DATA --out FILE", "Say of each row or image how much it is like the training data."),
+    "classify": Command("classify:classify", "fit|predict …", "Learn classes from few labels, and predict them."),
+    "detect": Command("detect:detect", "RUN DATA --out FILE", "Say which rows or images are unlike the normal ones, how surely, and why."),
     "models": Command("about:models", "[NAME]", "List the families of models, or show one with all its settings."),
     "data": Command("about:data", "DATA", "Show how data are understood: columns, kinds, blanks, ranges."),
 }
@@ -95,11 +98,12 @@ def _overview() -> str:
     commands = "\n".join(f"  {f'{name} {c.usage}':<{width}}   {c.summary}" for name, c in COMMANDS.items())
     return f"""usage: ectype COMMAND …
 
-Deep generative models on your own tables and images, measured against each other.
+Deep generative models on your own tables, images and signals, measured against each other.
 
 {commands}
 
-DATA is a table (CSV, TSV, Parquet, NPY, NPZ), images (a folder, a zip, IDX, NPY, NPZ) or a name such as digits, iris, adult.
+DATA is a table (CSV, TSV, Parquet, NPY, NPZ), images (a folder, a zip, IDX, NPY, NPZ),
+signals (a folder or zip of WAV files, or --kind signal) or a name such as digits, iris, adult.
 `ectype COMMAND --help` shows the flags of a command, `ectype fit MODEL --help` those of a model.
 
 examples:

@@ -22,7 +22,7 @@ from .flags import Common, Source, optional, parse
 from .options import Option, fitting, prose, sampling
 from .terminal import Terminal
 
-ABILITIES = ("sample", "condition", "encode", "decode", "score")
+ABILITIES = ("sample", "condition", "encode", "decode", "denoise", "score")
 LIKELIHOODS = ("exact", "bound")
 NONE = "·"
 PIPE_WIDTH = 200        # enough for one line a row where no terminal limits it
@@ -82,7 +82,8 @@ def data(argv: list[str]) -> int:
     X, refused = dataset.X, []
     while True:                                 # a column that cannot be learnt is shown, not in the way of the others
         try:
-            schema = Schema.fit(X, kinds={c: k for c, k in (flags.reading["kinds"] or {}).items() if c not in refused})
+            kinds = dataset.signal or {c: k for c, k in flags.reading["kinds"].items() if c not in refused}
+            schema = Schema.fit(X, kinds=kinds)
             break
         except ColumnError as error:
             terminal.note(str(error))
@@ -91,11 +92,11 @@ def data(argv: list[str]) -> int:
     notes = list(dict.fromkeys((*dataset.notes, *schema.notes)))
     columns = describe(replace(dataset, X=X), schema)
     if flags.json:
-        content = {"name": dataset.name, "kind": "images" if schema.is_image else "table", "rows": dataset.n_rows,
+        content = {"name": dataset.name, "kind": "table" if schema.is_table else schema.container, "rows": dataset.n_rows,
                    "label": dataset.label, "fingerprint": dataset.fingerprint, "notes": notes, "columns": columns}
         _show(json.dumps(content, indent=1))
         return 0
-    size = "images" if schema.is_image else f"rows, {len(columns)} columns"
+    size = f"rows, {len(columns)} columns" if schema.is_table else schema.container
     _show(f"{dataset.name}: {dataset.n_rows:,} {size}", "", _columns(columns))
     for note in notes:
         terminal.note(note)

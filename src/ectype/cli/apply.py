@@ -1,4 +1,4 @@
-"""``sample``, ``encode``, ``decode``, ``reconstruct``, ``score``: put a trained model to work."""
+"""``sample``, ``encode``, ``decode``, ``reconstruct``, ``denoise``, ``score``: put a trained model to work."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from tyro.conf import Positional, arg
 from ..data.sources import load as load_data
 from ..errors import CapabilityError, InvalidParameterError, UnknownNameError
 from ..estimator import load
+from ..uses.pictures import code_map
 from . import COMMANDS
 from .files import Output, in_rows, is_numeric
-from .flags import Common, height_and_width, leading, option_values, optional, parse, with_options
+from .flags import Common, leading, option_values, optional, parse, size_of, with_options
 from .options import prose, sampling
 from .runs import MODEL, Rows, read_config, read_rows
 from .terminal import Terminal
 
 PAIRS_IN_A_ROW = 16         # of originals and reconstructions in a PNG
+CHUNK = 8192                # rows between two looks at the clock; a multiple of the estimator's batches
 MOST_COLUMNS = 20           # of a PNG in which each condition has its column
 
 
@@ -38,7 +40,8 @@ class Writing(Common):
     """Where the output goes."""
 
     out: Annotated[str, arg(metavar="FILE")] = "-"
-    """Tables: .csv, .csv.gz, .tsv, .parquet, .npz, .npy, or - for CSV on standard output. Images: .png, .npz, .npy."""
+    """Tables: .csv, .csv.gz, .tsv, .parquet, .npz, .npy, or - for CSV on standard output. Images: .png, .npz, .npy. Signals: as
+    images; of one channel, as tables; with a sampling rate, .zip or FOLDER/ of WAV files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +75,18 @@ class Applied(Writing, Trained):
     """A trained model, and data to apply it to."""
 
     data: Annotated[str, Positional, arg(metavar="DATA")]
-    """A file, a folder of pictures, or the name of a data set; read as the training data were."""
-    size: Annotated[str | None, optional(metavar="HxW")] = None
-    """Cut and resize pictures to this height and width."""
+    """A file, a folder of pictures or WAV files, or the name of a data set; read as the training data were."""
+    size: Annotated[str | None, optional(metavar="HxW|L")] = None
+    """Cut and resize pictures to this height and width; cut WAV files into windows of so many samples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encode(Applied):
+    """A trained model, and data to encode."""
+
+    out: Annotated[str, arg(metavar="FILE")] = "-"
+    """Codes: .csv, .csv.gz, .tsv, .parquet, .npz, .npy, or - for CSV on standard output. A map of them, coloured by label or error: .png,
+    .svg."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,11 +121,16 @@ def sample(argv: list[str]) -> int:
 
 
 def encode(argv: list[str]) -> int:
-    """Codes."""
-    flags, model, config, terminal = _begin(argv, "encode", Applied, {"encode"})
-    output = Output(flags.out)
+    """Codes; in a .png or .svg, the map of them, coloured by the labels of the data or by the reconstruction error."""
+    flags, model, config, terminal = _begin(argv, "encode", Encode, {"encode"})
+    output = Output(flags.out, drawing=True)
     rows = _rows(flags, model, config, terminal)
-    codes = pd.DataFrame(model.transform(rows.X, condition=rows.condition), columns=model.get_feature_names_out())
+    if output.is_drawing:
+        output.write_drawing(code_map(model, rows.X, rows.labels, condition=rows.condition))
+        _done(flags, terminal, len(rows.X))
+        return 0
+    codes = _in_chunks(model.transform, rows.X, rows.condition, terminal, "encoding")
+    codes = pd.DataFrame(codes, columns=model.get_feature_names_out())
     output.write_table(codes)
     _done(flags, terminal, len(codes))
     return 0
@@ -124,7 +141,7 @@ def score(argv: list[str]) -> int:
     flags, model, config, terminal = _begin(argv, "score", Applied, {"score"})
     output = Output(flags.out)
     rows = _rows(flags, model, config, terminal)
-    scores = pd.DataFrame({"score": model.score_samples(rows.X, condition=rows.condition)})
+    scores = pd.DataFrame({"score": _in_chunks(model.score_samples, rows.X, rows.condition, terminal, "scoring")})
     output.write_table(scores)
     _done(flags, terminal, len(scores))
     return 0
@@ -132,14 +149,24 @@ def score(argv: list[str]) -> int:
 
 def reconstruct(argv: list[str]) -> int:
     """Reconstructions; in a PNG, each row of originals has its reconstructions below."""
-    flags, model, config, terminal = _begin(argv, "reconstruct", Applied, {"encode", "decode"})
+    return _rework(argv, "reconstruct", {"encode", "decode"})
+
+
+def denoise(argv: list[str]) -> int:
+    """Restored rows; in a PNG, each row of noisy pictures has the restored ones below."""
+    return _rework(argv, "denoise", {"denoise"})
+
+
+def _rework(argv: list[str], command: str, needed: set[str]) -> int:
+    """Rows that a model makes of rows, by its method of the command's name."""
+    flags, model, config, terminal = _begin(argv, command, Applied, needed)
     output = _output(flags, model)
     rows = _rows(flags, model, config, terminal)
-    X = model.reconstruct(rows.X, condition=rows.condition)
+    X = _in_chunks(getattr(model, command), rows.X, rows.condition, terminal, command)
     pairs = None
     if model.schema_.is_image:
         pairs = [row for pair in zip(in_rows(rows.X, PAIRS_IN_A_ROW), in_rows(X, PAIRS_IN_A_ROW), strict=True) for row in pair]
-    _write(output, X, rows.condition, model, config, pairs)
+    _write(output, X, rows.condition, model, config, pairs, beside=rows.X)
     _done(flags, terminal, len(X))
     return 0
 
@@ -150,10 +177,24 @@ def decode(argv: list[str]) -> int:
     output = _output(flags, model)
     codes = load_data(flags.codes).X
     y = _condition(flags.condition, model, len(codes), config)
-    X = model.inverse_transform(codes, condition=y)
+    X = _in_chunks(model.inverse_transform, codes, y, terminal, "decoding")
     _write(output, X, y, model, config, in_rows(X) if model.schema_.is_image else None)
     _done(flags, terminal, len(X))
     return 0
+
+
+def _in_chunks(method: Any, X: Any, condition: pd.Series | None, terminal: Terminal, title: str) -> Any:
+    """``method(X, condition)``, with a line of progress where there are many rows."""
+    take = (lambda v, rows: v.iloc[rows]) if isinstance(X, pd.DataFrame) else (lambda v, rows: v[rows])
+    if len(X) <= CHUNK:
+        return method(X, condition=condition)
+    parts = []
+    with terminal.progress() as line:
+        for start in range(0, len(X), CHUNK):
+            rows = slice(start, start + CHUNK)
+            parts.append(method(take(X, rows), condition=None if condition is None else condition.iloc[rows]))
+            line.update(title, min(1.0, (start + CHUNK) / len(X)), f"{min(start + CHUNK, len(X)):,} of {len(X):,} rows")
+    return pd.concat(parts, ignore_index=True) if isinstance(parts[0], pd.DataFrame) else np.concatenate(parts)
 
 
 def _begin(argv: list[str], command: str, flags_class: type, needed: set[str]) -> tuple[Any, Any, dict[str, Any], Terminal]:
@@ -174,16 +215,22 @@ def _warn_if_interrupted(model: Any, run: Path, terminal: Terminal) -> None:
 
 def _output(flags: Writing, model: Any) -> Output:
     schema = model.schema_
+    if schema.is_signal:
+        return Output(flags.out, signal=schema.blocks[0])
     return Output(flags.out, images=schema.is_image, numeric=not schema.is_image and is_numeric(schema))
 
 
 def _rows(flags: Applied, model: Any, config: dict[str, Any], terminal: Terminal) -> Rows:
-    return read_rows(flags.data, model, config, height_and_width(flags.size), terminal)
+    return read_rows(flags.data, model, config, size_of(flags.size), terminal)
 
 
-def _write(output: Output, X: Any, y: pd.Series | None, model: Any, config: dict[str, Any], rows: list[np.ndarray] | None) -> None:
-    """Rows of the kind that the model knows, and the condition that they were made under; ``rows`` is the layout of a PNG."""
-    if model.schema_.is_image:
+def _write(output: Output, X: Any, y: pd.Series | None, model: Any, config: dict[str, Any], rows: list[np.ndarray] | None,
+           beside: Any = None) -> None:
+    """Rows of the kind that the model knows, and the condition that they were made under; ``rows`` is the layout of a PNG of images, and
+    ``beside`` what is drawn below each in a PNG of signals."""
+    if model.schema_.is_signal:
+        output.write_signals(X, y, beside=beside)
+    elif model.schema_.is_image:
         output.write_images(X, y, top=model.schema_.blocks[0].top, rows=rows)
     elif isinstance(X, pd.DataFrame):           # pandas keeps whole numbers with blanks as 2.0; in a file they are 2 again
         whole = [b.name for b in model.schema_.blocks if b.kind == "integer" and X[b.name].dtype.kind == "f"]

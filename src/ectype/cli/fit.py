@@ -13,6 +13,7 @@ import pandas as pd
 from tyro.conf import Positional, arg
 
 from .. import registry
+from ..data.describe import signal_shape
 from ..data.schema import Schema
 from ..data.sources import Dataset, load
 from ..errors import InvalidParameterError
@@ -66,8 +67,8 @@ def fit(argv: list[str]) -> int:
     X, y, kinds = _training_data(dataset, model, flags)
     config = resolved(name, arguments, flags.seed, dataset, flags.data, flags.reading, y)
     _introduce(dataset, Schema.fit(X, kinds=kinds), terminal)
-    if dataset.is_image and dataset.label and not model.conditional:
-        terminal.note("labels of images are used by a conditional model only (--conditional)")
+    if not dataset.is_table and dataset.label and not model.conditional:
+        terminal.note(f"labels of {'images' if dataset.is_image else 'signals'} are used by a conditional model only (--conditional)")
     state = claim(flags.out, config, overwrite=flags.overwrite)
     if state == "finished":
         terminal.say(f"{flags.out} holds the finished model of this very command; nothing to do. --overwrite trains it anew.")
@@ -77,11 +78,13 @@ def fit(argv: list[str]) -> int:
     return _train(model, X, y, kinds, flags.out, terminal, command=f"ectype fit {shlex.join(argv)}", name=name)
 
 
-def _training_data(dataset: Dataset, model: Any, flags: Fit) -> tuple[Any, pd.Series | None, dict[str, str]]:
+def _training_data(dataset: Dataset, model: Any, flags: Fit) -> tuple[Any, pd.Series | None, dict[str, str] | str]:
     """Rows, the condition of a conditional model, and the kinds of the rows' columns."""
-    kinds = flags.reading["kinds"]
+    kinds = dataset.signal or flags.reading["kinds"]
     if not model.conditional:
         return dataset.X, None, kinds
+    if dataset.is_signal and dataset.y is not None:
+        return dataset.X, dataset.y, kinds
     if dataset.y is None:
         raise InvalidParameterError("a conditional model needs labels", got=f"none in {dataset.name}",
                                     expected="--label COL, sub-folders of pictures, or y in an NPZ")
@@ -97,6 +100,8 @@ def _introduce(dataset: Dataset, schema: Schema, terminal: Terminal) -> None:
     if schema.is_image:
         b = schema.blocks[0]
         size = f"images, {b.height}x{b.width}, {COLOURS.get(b.channels, f'{b.channels} channels')}"
+    elif schema.is_signal:
+        size = f"signals, {signal_shape(schema.blocks[0])}"
     else:
         size = f"rows, {len(schema.blocks)} columns"
     terminal.say(f"{dataset.name}: {dataset.n_rows:,} {size}")
@@ -104,7 +109,7 @@ def _introduce(dataset: Dataset, schema: Schema, terminal: Terminal) -> None:
         terminal.note(note)
 
 
-def _train(model: Any, X: Any, y: Any, kinds: dict[str, str], folder: Path, terminal: Terminal, *, command: str, name: str) -> int:
+def _train(model: Any, X: Any, y: Any, kinds: dict[str, str] | str, folder: Path, terminal: Terminal, *, command: str, name: str) -> int:
     try:
         with terminal.progress() as line:
             model.fit(X, y, kinds=kinds, run=folder, progress=lambda event: line.training(name, event))
@@ -114,10 +119,16 @@ def _train(model: Any, X: Any, y: Any, kinds: dict[str, str], folder: Path, term
     _save(model, folder, terminal)
     for event in (e for e in model.events_ if e["event"] == "stopped early"):
         terminal.say(event_in_words(event))
-    curve = [r["held_out"] for r in model.history_ if "held_out" in r]
+    last = model.history_[-1].get("stage") if model.history_ else None
+    curve = [r["held_out"] for r in model.history_ if "held_out" in r and r.get("stage") == last]
     facts = [f"{model.n_steps_:,} step{'s' * (model.n_steps_ != 1)} in {duration(model.fit_s_)}"]
     facts += [f"held out {min(curve):.4g}"] if curve else []
     terminal.say(f"{name}: {', '.join(facts)}, {model.n_parameters_:,} parameters; saved in {folder}")
+    for stage in model.stages_ if len(model.stages_) > 1 or any(s["measured"] for s in model.stages_) else ():
+        measured = ", ".join(f"{k.replace('_', ' ')} {v:.4g}" for k, v in stage["measured"].items())
+        terminal.say(f"  {stage['stage'] or 'after training'}: {stage['steps']:,} steps" + (f", {measured}" if measured else ""))
+    if saved := getattr(model, "n_parameters_saved_", 0):
+        terminal.say(f"  tied weights save {saved:,} parameters")
     if model.interrupted_:
         terminal.say("interrupted; what is trained is saved and can be used. To go on, give the same command again:")
         terminal.say(f"  {command}")
@@ -130,7 +141,7 @@ def _train(model: Any, X: Any, y: Any, kinds: dict[str, str], folder: Path, term
 
 def _next(model: Any, folder: Path) -> str:
     """The command that one gives after this."""
-    words = ["ectype", "sample", os.fspath(folder), "-n", "10", "--out", f"samples.{'png' if model.schema_.is_image else 'csv'}"]
+    words = ["ectype", "sample", os.fspath(folder), "-n", "10", "--out", f"samples.{'csv' if model.schema_.is_table else 'png'}"]
     block = model.condition_.blocks[0] if model.condition_ is not None else None
     if block is not None and block.type == "category":
         words += ["--condition", str(block.values[0])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 import sys
@@ -14,10 +15,12 @@ from typing import Annotated, Any, TypeVar
 import tyro
 from tyro.conf import Positional, arg
 
+from ..data.dense import signal_rate
 from ..data.schema import KINDS
 from ..errors import InvalidParameterError
+from ..spec import annotations, describe
 from . import COMMANDS
-from .options import Option
+from .options import Option, without_none
 from .terminal import colourful
 
 F = TypeVar("F")
@@ -37,20 +40,21 @@ class Source(Common):
     """Data to learn from, and how to read them."""
 
     data: Annotated[str, Positional, arg(metavar="DATA")]
-    """A file, a folder of pictures, or the name of a data set."""
+    """A file, a folder of pictures or WAV files, or the name of a data set."""
     label: Annotated[str | None, optional(metavar="COL")] = None
     """The label column."""
     drop: Annotated[tuple[str, ...], optional(metavar="COL…")] = ()
     """Columns to leave out."""
     kind: Annotated[tuple[str, ...], optional(metavar="COL=KIND…")] = ()
-    """Kinds of columns, where the inferred one is wrong: numeric, integer, boolean, categorical, datetime."""
-    size: Annotated[str | None, optional(metavar="HxW")] = None
-    """Cut and resize pictures to this height and width."""
+    """Kinds of columns, where the inferred one is wrong: numeric, integer, boolean, categorical, datetime. Or, for all of the data, signal:
+    every row is a one-dimensional signal (signal@8000, with the samples per second)."""
+    size: Annotated[str | None, optional(metavar="HxW|L")] = None
+    """Cut and resize pictures to this height and width; cut WAV files into windows of so many samples."""
 
     @property
     def reading(self) -> dict[str, Any]:
         """The arguments ``label``, ``kinds``, ``drop`` and ``size`` of :func:`ectype.data.sources.load`."""
-        return {"label": self.label, "kinds": _kinds(self.kind), "drop": _split(self.drop), "size": height_and_width(self.size)}
+        return {"label": self.label, "kinds": _kinds(self.kind), "drop": _split(self.drop), "size": size_of(self.size)}
 
 
 def _split(texts: Sequence[str]) -> tuple[str, ...]:
@@ -58,25 +62,30 @@ def _split(texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for text in texts for name in text.split(",") if name)
 
 
-def _kinds(texts: Sequence[str]) -> dict[str, str]:
+def _kinds(texts: Sequence[str]) -> dict[str, str] | str:
+    """Kinds by column, or the kind of the whole."""
+    words = _split(texts)
+    if len(words) == 1 and signal_rate(words[0]) is not None:
+        return words[0]
     kinds = {}
-    for text in _split(texts):
+    for text in words:
         column, equals, kind = text.rpartition("=")
         if not equals or not column or kind not in KINDS:
-            raise InvalidParameterError("a kind cannot be read", expected=f"COL=KIND with a kind of {', '.join(KINDS)}", got=text,
-                                        hint="for example --kind zip=categorical")
+            raise InvalidParameterError("a kind cannot be read", expected=f"COL=KIND with a kind of {', '.join(KINDS)}, or signal alone",
+                                        got=text, hint="for example --kind zip=categorical, or --kind signal")
         kinds[column] = kind
     return kinds
 
 
-def height_and_width(text: str | None) -> tuple[int, int] | None:
-    """``(28, 20)`` of ``"28x20"``."""
+def size_of(text: str | None) -> tuple[int, ...] | None:
+    """``(28, 20)`` of ``"28x20"``, ``(4000,)`` of ``"4000"``."""
     if text is None:
         return None
-    match = re.fullmatch(r"([1-9]\d*)[x×,]([1-9]\d*)", text.lower())
+    match = re.fullmatch(r"([1-9]\d*)(?:[x×,]([1-9]\d*))?", text.lower())
     if not match:
-        raise InvalidParameterError("the size cannot be read", expected="HEIGHTxWIDTH", got=text, hint="for example --size 32x32")
-    return int(match[1]), int(match[2])
+        raise InvalidParameterError("the size cannot be read", expected="HEIGHTxWIDTH of pictures, or a number of samples", got=text,
+                                    hint="for example --size 32x32, or --size 4000")
+    return tuple(int(n) for n in match.groups() if n)
 
 
 def leading(argv: Sequence[str], fits: Callable[[str], bool]) -> tuple[str | None, list[str]]:
@@ -94,9 +103,28 @@ def parse(flags: type[F], argv: Sequence[str], command: str, *, subject: str = "
         with redirect_stdout(help_page), redirect_stderr(complaint):
             return tyro.cli(flags, args=_gathered(argv), prog=f"ectype {command} {subject}".strip(), description=about,
                             config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone))
+    except SystemExit:
+        _complain_of_value(flags, complaint)
+        raise
     finally:
         sys.stdout.write(help_page.getvalue())
         sys.stderr.write(complaint.getvalue())
+
+
+def _complain_of_value(flags: type, complaint: _Page) -> None:
+    """Where the parser could not read a flag's value, say so in the words of the setting's own constraint."""
+    text = " ".join(line.strip(" │╭╮╰╯─") for line in complaint.getvalue().splitlines())
+    match = re.search(r"Error parsing (--[\w.-]+): .*?(\[.*?\]|'[^']*') ", text)
+    if match is None:
+        return
+    path, hint = match[1].removeprefix("--").replace("-", "_").split("."), flags
+    for name in path:
+        hint = annotations(hint).get(name) if dataclasses.is_dataclass(hint) else None
+    if hint is not None:
+        complaint.seek(0)
+        complaint.truncate()
+        raise InvalidParameterError(f"{match[1]} cannot be read", expected=describe(without_none(hint)),
+                                    got=match[2].replace("', '", " ").strip("[']"))
 
 
 def _gathered(argv: Sequence[str], lists: Sequence[str] = ("--drop", "--kind", "--models")) -> list[str]:

@@ -47,22 +47,32 @@ class Option:
 
 
 def fitting(cls: type) -> list[Option]:
-    """The settings of a family's constructor, the preset's values in place of ``None``."""
+    """The settings of a family's constructor, the preset's values in place of ``None``; one that depends on the data stays ``None``."""
     options, hints, meanings = [], annotations(cls.__init__), entries(inspect.getdoc(cls))
     for p in _settings(cls.__init__, SEEDS):
         if isinstance(p.default, Spec):
-            options += _settings_of_spec(p.name, p.default, cls.preset.get_params() if isinstance(p.default, Train) else {})
+            options += _settings_of_spec(p.name, p.default, _presets(cls) if isinstance(p.default, Train) else {})
         else:
             options.append(Option(p.name, hints[p.name], p.default, meanings.get(p.name, "")))
     return options
 
 
-def _settings_of_spec(group: str, spec: Spec, preset: Mapping[str, Any]) -> list[Option]:
+def _presets(cls: type) -> dict[str, dict[str, Any]]:
+    """What a family's preset says of each setting: for tables, or for all data, and then by container."""
+    by_container = {"": cls.preset, **cls.presets}
+    return {key: {c: getattr(preset, key) for c, preset in by_container.items()} for key in cls.preset.get_params()}
+
+
+def _settings_of_spec(group: str, spec: Spec, presets: Mapping[str, Mapping[str, Any]]) -> list[Option]:
     options, hints, meanings = [], annotations(type(spec)), field_docs(type(spec))
     for key, value in spec.get_params().items():
-        default = preset.get(key) if value is None else value
+        known = presets.get(key, {"": None})
+        default, meaning = (known[""] if value is None else value), meanings.get(key, "")
+        if value is None and len(set(known.values())) > 1:
+            meaning += f" (default: {known['']}; {', '.join(f'{c} {v}' for c, v in known.items() if c)})"
+            default = None
         hint = hints[key] if default is None else without_none(hints[key])
-        options.append(Option(f"{group}.{key}", hint, default, meanings.get(key, "")))
+        options.append(Option(f"{group}.{key}", hint, default, meaning))
     return options
 
 
@@ -91,7 +101,9 @@ def _settings(function: Callable, but: tuple[str, ...]) -> list[inspect.Paramete
 
 
 def without_none(hint: Any) -> Any:
-    """``int`` of ``int | None``."""
+    """``int`` of ``int | None``, also where more is annotated."""
+    if typing.get_origin(hint) is typing.Annotated and type(None) in typing.get_args(typing.get_args(hint)[0]):
+        return without_none(typing.get_args(hint)[0])
     if typing.get_origin(hint) not in (typing.Union, types.UnionType):
         return hint
     return functools.reduce(lambda a, b: a | b, [a for a in typing.get_args(hint) if a is not type(None)])
@@ -121,7 +133,8 @@ def prose(doc: str | None) -> list[str]:
 
 def plain(text: str) -> str:
     """A sentence of a docstring without its markup."""
-    return re.sub(r":\w+:`~?([^`<]+?)(?: <[^`]*>)?`", r"\1", text).replace("``", "").replace("`", "").strip()
+    text = re.sub(r":\w+:`~?([^`<]+?)(?: <[^`]*>)?`", r"\1", text).replace("``", "").replace("`", "")
+    return re.sub(r"\s+", " ", text).strip()
 
 
 def field_docs(spec: type) -> dict[str, str]:

@@ -87,7 +87,8 @@ class Line:
         if "event" in event:
             self._terminal.say(event_in_words(event), "yellow")
         else:
-            self.update(title, event["fraction"], training_detail(event))
+            stage = f", {event['stage']}" if event.get("stage") else ""
+            self.update(title + stage, event["fraction"], training_detail(event))
 
     def close(self) -> None:
         if self._live is not None:

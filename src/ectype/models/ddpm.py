@@ -88,18 +88,18 @@ class DDPMObjective(Objective):
         self.schedule = Schedule(schedule)
         self.n_onehot = self.features.n_onehot
         self.network = build.denoiser(self.shape, net, cond=self.n_cond)
-        stats = (1,) * len(self.shape) if schema.is_image else self.shape
+        stats = self.shape if schema.is_table else (1,) * len(self.shape)
         for name in ("center", "low", "high"):
             self.register_buffer(name, torch.zeros(stats))
         self.register_buffer("scale", torch.ones(stats))
 
     def prepare(self, x: Tensor, c: Tensor | None) -> None:
-        """Centre, scale and range of the features of the training rows; one for all pixels of images."""
+        """Centre, scale and range of the features of the training rows; one for all pixels of images and all samples of signals."""
         n, total, squares = 0, 0.0, 0.0
         low, high = torch.full_like(self.low, torch.inf), torch.full_like(self.high, -torch.inf)
         for part in x.split(4096):
             f = self.features.embed(part)
-            f = (f.reshape(-1, *self.center.shape) if self.features.is_image else f).double()
+            f = (f.reshape(-1, *self.center.shape) if len(self.shape) > 1 else f).double()
             n, total, squares = n + len(f), total + f.sum(0), squares + f.square().sum(0)
             low, high = torch.minimum(low, f.amin(0).float()), torch.maximum(high, f.amax(0).float())
         mean = total / n

@@ -56,7 +56,7 @@ class VAEObjective(Objective):
         shape = self.features.shape
         n = self.likelihood.n_params
         self.encoder = build.encoder(shape, 2 * latent_dim, net, cond=self.n_cond)
-        self.decoder = build.decoder(latent_dim, (n * shape[0], *shape[1:]) if schema.is_image else (n,), net, cond=self.n_cond)
+        self.decoder = build.decoder(latent_dim, (n,) if schema.is_table else (n * shape[0], *shape[1:]), net, cond=self.n_cond)
 
     def posterior(self, x: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation of q(z|x), each ``(B, latent_dim)``."""
