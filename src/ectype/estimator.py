@@ -7,10 +7,8 @@ everything that a user calls is here, once.
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import os
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import update_wrapper
@@ -21,21 +19,18 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from . import registry, rng
+from . import registry, rng, saved
 from .data.schema import Schema, as_container
 from .errors import CapabilityError, DataError, InvalidParameterError, SavedModelError, SchemaMismatchError, UnknownNameError
-from .spec import PRESET, Corruption, Net, Spec, Train, annotations, validate
+from .spec import PRESET, Spec, Train, annotations, validate
 from .train.checkpoint import remove_checkpoint, unfinished_seed
 from .train.device import arithmetic, device_of, threads_for
 from .train.loop import Reporter, held_out_rows, train
 from .train.objective import Objective, n_parameters
 
-FORMAT = 2                  # of model.json; a reader refuses a higher one
 MAX_CLASSES = 100           # whole numbers in y up to this many different ones are classes, not quantities
 BATCH = 1024
 ROUND = 32                  # batches are filled up to a multiple of it, see _batches
@@ -157,7 +152,7 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         return condition, torch.from_numpy(condition.encode(frame))
 
     def _fingerprint(self, x: torch.Tensor, c: torch.Tensor | None) -> str:
-        digest = hashlib.sha256(json.dumps([type(self).__name__, _to_json(self.get_params(deep=False)), self.seed_]).encode())
+        digest = hashlib.sha256(json.dumps([type(self).__name__, saved.to_json(self.get_params(deep=False)), self.seed_]).encode())
         for v in (x, c):
             digest.update(b"" if v is None else v.numpy().tobytes())
         return digest.hexdigest()
@@ -238,7 +233,7 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             raise SchemaMismatchError("codes of another width", expected=f"(N, {self._n_features_out})", got=tuple(codes.shape))
         c = self._encode_condition(condition, len(codes))
         with torch.no_grad(), threads_for(self.objective_, self.train_.threads):
-            parts = [self.objective_.decode(codes[rows], None if c is None else c[rows]).cpu() for rows in _batches(len(codes))]
+            parts = [self.objective_.decode(codes[rows], None if c is None else c[rows]).cpu() for rows in batches(len(codes))]
         return self.schema_.decode(torch.cat(parts)[: len(codes)].numpy())
 
     @_can("encode", "decode")
@@ -303,7 +298,7 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     @torch.no_grad()
     def _by_batch(self, x: torch.Tensor, c: torch.Tensor | None, function: Callable) -> np.ndarray:
         with threads_for(self.objective_, self.train_.threads):
-            parts = [function(x[rows].to(self._device), None if c is None else c[rows].to(self._device)).cpu() for rows in _batches(len(x))]
+            parts = [function(x[rows].to(self._device), None if c is None else c[rows].to(self._device)).cpu() for rows in batches(len(x))]
         return torch.cat(parts)[: len(x)].numpy()
 
     @property
@@ -347,37 +342,27 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     def save(self, path: str | os.PathLike) -> Path:
         """Write ``path/model.safetensors`` and ``path/model.json``; nothing in them executes. An existing model is replaced as one."""
         check_is_fitted(self)
-        folder = Path(path)
-        target = f"{type(self).__module__}:{type(self).__name__}"
-        name = next((e.name for e in registry.FAMILIES.values() if e.target == target), None)
-        if name is None:
-            raise CapabilityError(f"{type(self).__name__} is not in the registry, so that it could not be loaded again",
-                                  hint="add it to ectype.registry.FAMILIES")
-        folder.mkdir(parents=True, exist_ok=True)
-        new = folder / "model.new"
-        shutil.rmtree(new, ignore_errors=True)
-        new.mkdir()
-        tensors = {k: v.detach().cpu().contiguous().clone() for k, v in self.objective_.state_dict().items()}
-        save_file(tensors, new / "model.safetensors")
-        digest = hashlib.sha256((new / "model.safetensors").read_bytes()).hexdigest()
-        described = {
-            "format": FORMAT, "ectype": importlib.metadata.version("ectype"), "torch": torch.__version__,
-            "model": name, "params": _to_json(self.get_params(deep=False)),
+        folder = saved.write(path, "model", self.objective_, {
+            "model": family_name(self), "params": saved.to_json(self.get_params(deep=False)),
             "schema": self.schema_.to_dict(), "condition": self.condition_.to_dict() if self.condition_ else None,
             "train": asdict(self.train_), "seed": self.seed_, "steps": self.n_steps_, "budget_steps": self.budget_steps_,
             "fit_s": round(self.fit_s_, 3), "stages": self.stages_, "held_out_scores": self.held_out_scores_.tolist(),
             "parameters": self.n_parameters_, "interrupted": self.interrupted_, "history": self.history_, "events": self.events_,
             "n_features_in": self.n_features_in_, "feature_names_in": list(getattr(self, "feature_names_in_", [])) or None,
-            "weights_sha256": digest,
-        }
-        (new / "model.json").write_text(json.dumps(_finite(described), indent=1))
-        shutil.copymode(new / "model.json", new / "model.safetensors")
-        for name in ("model.safetensors", "model.json"):
-            os.replace(new / name, folder / name)
-        new.rmdir()
+        })
         if not self.interrupted_:
             remove_checkpoint(folder)
         return folder
+
+
+def family_name(model: GenerativeModel) -> str:
+    """The name under which a model's class is registered. Raises :class:`CapabilityError` where it is not."""
+    target = f"{type(model).__module__}:{type(model).__name__}"
+    name = next((e.name for e in registry.FAMILIES.values() if e.target == target), None)
+    if name is None:
+        raise CapabilityError(f"{type(model).__name__} is not in the registry, so that it could not be loaded again",
+                              hint="add it to ectype.registry.FAMILIES")
+    return name
 
 
 # Not as decorators: scikit-learn's set_output wraps these two when the class is made, and would leave a plain function.
@@ -390,32 +375,13 @@ def load(path: str | os.PathLike, *, device: str = "auto") -> GenerativeModel:
 
     Raises :class:`SavedModelError` where the folder is incomplete, damaged, or of a newer format.
     """
-    folder = Path(path)
-    for name in ("model.json", "model.safetensors"):
-        if not (folder / name).is_file():
-            what = "is not a folder" if not folder.is_dir() else f"has no {name}"
-            unfinished = (folder / "checkpoint").exists()
-            raise SavedModelError(f"{folder} {what}", expected="a folder written by save() or `ectype fit`",
-                                  hint="an unfinished run goes on when its command is repeated" if unfinished else None)
+    d, weights = saved.read(path, "model")
     try:
-        d = json.loads((folder / "model.json").read_text())
-        newer = d["format"] > FORMAT
-    except (ValueError, KeyError, TypeError) as error:
-        raise SavedModelError(f"{folder / 'model.json'} is damaged ({error})", hint="restore the file from a copy, or fit again") from error
-    if newer:
-        raise SavedModelError(f"{folder} was written by a newer version", expected=f"format {FORMAT} or older", got=d["format"],
-                              hint=f"pip install -U 'ectype>={d.get('ectype')}'")
-    try:
-        digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-        if digest != d["weights_sha256"]:
-            raise SavedModelError(f"{folder / 'model.safetensors'} is truncated or was changed",
-                                  expected=f"sha256 {d['weights_sha256'][:12]}…", got=f"{digest[:12]}…",
-                                  hint="restore the file from a copy, or fit again")
         cls = registry.load(d["model"])
-        model = cls(**_from_json(d["params"]))
+        model = cls(**saved.from_json(d["params"]))
         model.schema_ = Schema.from_dict(d["schema"])
         model.condition_ = Schema.from_dict(d["condition"]) if d["condition"] else None
-        model.train_, model.seed_, model.n_steps_, model.fit_s_ = Train(**_tuples(d["train"])), d["seed"], d["steps"], d["fit_s"]
+        model.train_, model.seed_, model.n_steps_, model.fit_s_ = Train(**saved.tuples(d["train"])), d["seed"], d["steps"], d["fit_s"]
         model.n_parameters_, model.budget_steps_, model.interrupted_ = d["parameters"], d["budget_steps"], d["interrupted"]
         model.history_, model.events_, model.stages_ = d["history"], d["events"], d["stages"]
         model.held_out_scores_ = np.asarray(d["held_out_scores"], np.float64)
@@ -424,9 +390,9 @@ def load(path: str | os.PathLike, *, device: str = "auto") -> GenerativeModel:
             model.feature_names_in_ = np.asarray(d["feature_names_in"], dtype=object)
         with rng.preserved():
             model.objective_ = model.build(model.schema_, model.condition_)
-        model.objective_.load_state_dict(load_file(folder / "model.safetensors"))
-    except (KeyError, TypeError, RuntimeError, SafetensorError, InvalidParameterError, UnknownNameError) as error:
-        what = f"{folder} is damaged ({type(error).__name__}: {error})"
+        model.objective_.load_state_dict(weights)
+    except (KeyError, TypeError, RuntimeError, InvalidParameterError, UnknownNameError) as error:
+        what = f"{path} is damaged ({type(error).__name__}: {error})"
         raise SavedModelError(what, hint="restore it from a copy, or fit again") from error
     model.objective_.to(device_of(device), memory_format=torch.channels_last).eval()
     return model
@@ -437,45 +403,9 @@ def _label_frame(y: Any) -> pd.DataFrame:
     return pd.DataFrame({"label": values})
 
 
-def _batches(n: int) -> list[torch.Tensor]:
+def batches(n: int) -> list[torch.Tensor]:
     """Indices of n rows in batches; the last row is repeated up to a round number.
 
     The kernels for a handful of rows add in another order than those for many: filled up, a row has one result, alone or among others.
     """
     return [torch.arange(s, min(s + BATCH, -(-n // ROUND) * ROUND)).clamp(max=n - 1) for s in range(0, n, BATCH)]
-
-
-SPECS = {"Train": Train, "Net": Net, "Corruption": Corruption}
-
-
-def _to_json(params: Mapping[str, Any]) -> dict[str, Any]:
-    def plain(v: Any) -> Any:
-        if isinstance(v, Spec):
-            return {"spec": type(v).__name__, **asdict(v)}
-        if isinstance(v, np.random.RandomState | np.random.Generator):
-            return None
-        return v.item() if isinstance(v, np.generic) else v
-
-    return {k: plain(v) for k, v in params.items()}
-
-
-def _from_json(params: Mapping[str, Any]) -> dict[str, Any]:
-    def rich(v: Any) -> Any:
-        if isinstance(v, dict) and "spec" in v:
-            return SPECS[v["spec"]](**_tuples({k: s for k, s in v.items() if k != "spec"}))
-        return tuple(v) if isinstance(v, list) else v
-
-    return {k: rich(v) for k, v in params.items()}
-
-
-def _tuples(d: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in d.items()}
-
-
-def _finite(v: Any) -> Any:
-    """JSON has no NaN and no infinity: both become null."""
-    if isinstance(v, dict):
-        return {k: _finite(i) for k, i in v.items()}
-    if isinstance(v, (list, tuple)):
-        return [_finite(i) for i in v]
-    return None if isinstance(v, float) and not np.isfinite(v) else v

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import ectype
 from ectype import VAE, Flow, Train, load, registry
 from ectype.errors import CapabilityError, InvalidParameterError, SavedModelError
-from ectype.estimator import FORMAT
+from ectype.saved import FORMAT
 
 from .conftest import DATA, LABELS, QUICK, assert_same, draw, fitted, home, new
 
@@ -120,7 +121,7 @@ def test_a_write_that_fails_leaves_the_old_model(folder, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("ectype.estimator.save_file", full)
+    monkeypatch.setattr("ectype.saved.save_file", full)
     with pytest.raises(OSError, match="No space left"):
         fitted("vae", "grey").save(folder)
     assert_same(draw(load(folder), 5, random_state=0), before, exact=True)
@@ -181,3 +182,33 @@ def test_scores_are_likelihoods_where_there_is_one():
     model = Flow(train=Train(budget="30steps"), random_state=0).fit(X)
     np.testing.assert_array_equal(model.score_samples(X), model.log_likelihood(X))
     assert model.likelihood_ == "exact" and Flow(train=Train(budget="3steps")).fit(np.round(X)).likelihood_ == "bound"
+
+
+@pytest.mark.parametrize("cut_after", [1, 2])
+def test_a_replacement_that_is_cut_between_its_renames_is_finished(tmp_path, monkeypatch, cut_after):
+    fitted("vae").save(tmp_path)
+    renames, real = [], os.replace
+
+    def cut(source, target):
+        if len(renames) == cut_after:
+            raise KeyboardInterrupt
+        renames.append(target)
+        real(source, target)
+
+    monkeypatch.setattr("ectype.saved.os.replace", cut)
+    if cut_after == 1:
+        with pytest.raises(KeyboardInterrupt):
+            fitted("flow").save(tmp_path)
+    else:
+        fitted("flow").save(tmp_path)
+    monkeypatch.undo()
+    assert type(load(tmp_path)) is Flow
+    assert_same(draw(load(tmp_path), 5, random_state=0), draw(fitted("flow"), 5, random_state=0), exact=True)
+
+
+def test_the_reader_of_another_kind_is_named(tmp_path):
+    from ectype import PretrainedClassifier
+
+    fitted("vae").save(tmp_path)
+    with pytest.raises(SavedModelError, match="holds no classifier: expected classifier, got model\nhint: ectype.load reads it"):
+        PretrainedClassifier.load(tmp_path)

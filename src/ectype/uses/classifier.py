@@ -35,9 +35,6 @@ References
 from __future__ import annotations
 
 import copy
-import hashlib
-import importlib.metadata
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -48,8 +45,6 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -57,17 +52,16 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 from torch import Tensor, nn
 
-from .. import registry, rng
+from .. import registry, rng, saved
 from ..data.schema import Schema, as_container
 from ..errors import CapabilityError, DataError, InvalidParameterError, SavedModelError, SchemaMismatchError
-from ..estimator import GenerativeModel, _batches, _finite, _from_json, _to_json, _tuples
+from ..estimator import GenerativeModel, batches, family_name
 from ..spec import PRESET, Interval, Share, Train, annotations, validate
 from ..train.device import device_of, threads_for
 from ..train.loop import Reporter, train
 from ..train.objective import Objective, Stage, n_parameters
 from ..train.reconstruction import in_batches
 
-FORMAT = 1                      # of model.json; a reader refuses a higher one
 UNLABELLED = -1
 HEAD_RATE = 10.0                # learning rate of the new layer, in those of the encoder
 HEAD_SHARE = 0.3                # of stage 2's budget, before the encoder moves
@@ -75,7 +69,7 @@ MOST_NEIGHBOURED = 60_000       # rows that take part in the agreement: the sear
 TEMPERATURE = 1.0               # τ; of 0.2, 0.5, 1, 2 and 4 the one with the fewest errors on digits with 30 labels
 MOST_STANDARDISED = 10_000      # rows of which h̄ and s are taken
 MANY_LABELS = 1_000             # from which a tenth is held out for early stopping; below, every label is worth more in training
-KIND, MODEL, WEIGHTS = "classifier", "model.json", "model.safetensors"
+KIND = "classifier"             # of what is saved
 
 
 class Encoding(nn.Module):
@@ -370,7 +364,7 @@ class PretrainedClassifier(ClassifierMixin, BaseEstimator):
             raise DataError("Found array with 0 sample(s) while a minimum of 1 is required.")
         device = self.objective_.head.weight.device
         with threads_for(self.objective_, self.train_.threads):
-            parts = [self.objective_.probabilities(x[rows].to(device)).cpu() for rows in _batches(len(x))]
+            parts = [self.objective_.probabilities(x[rows].to(device)).cpu() for rows in batches(len(x))]
         return torch.cat(parts)[: len(x)].numpy()
 
     def predict(self, X: Any) -> np.ndarray:
@@ -416,31 +410,16 @@ class PretrainedClassifier(ClassifierMixin, BaseEstimator):
         """Write ``path/model.safetensors`` and ``path/model.json``; nothing in them executes. What :meth:`load` gives predicts the same."""
         check_is_fitted(self, "objective_")
         family = usable(self.encoder)
-        target = f"{type(family).__module__}:{type(family).__name__}"
-        name = next((e.name for e in registry.FAMILIES.values() if e.target == target), None)
-        if name is None:
-            raise CapabilityError(f"{type(family).__name__} is not in the registry, so that it could not be loaded again",
-                                  hint="add it to ectype.registry.FAMILIES")
-        folder = Path(path)
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors = {k: v.detach().cpu().contiguous().clone() for k, v in self.objective_.state_dict().items()}
-        save_file(tensors, folder / f"{WEIGHTS}.new")
-        params = {k: v for k, v in self.get_params(deep=False).items() if k != "encoder"}
-        described = {
-            "format": FORMAT, "ectype": importlib.metadata.version("ectype"), "torch": torch.__version__, "kind": KIND,
-            "encoder": {"model": name, "params": _to_json(family.get_params(deep=False))}, "params": _to_json(params),
+        return saved.write(path, KIND, self.objective_, {
+            "encoder": {"model": family_name(family), "params": saved.to_json(family.get_params(deep=False))},
+            "params": saved.to_json({k: v for k, v in self.get_params(deep=False).items() if k != "encoder"}),
             "schema": self.schema_.to_dict(), "classes": self.classes_.tolist(), "classes_dtype": self.classes_.dtype.str,
             "train": asdict(self.train_), "seed": self.seed_, "steps": self.n_steps_, "budget_steps": self.budget_steps_,
             "fit_s": round(self.fit_s_, 3), "agreement_s": round(self.agreement_s_, 3), "agreement_history": self.agreement_history_,
             "labelled": self.n_labelled_, "parameters": self.n_parameters_, "interrupted": self.interrupted_, "history": self.history_,
             "stages": self.stages_, "events": self.events_, "n_features_in": self.n_features_in_,
             "feature_names_in": list(getattr(self, "feature_names_in_", [])) or None,
-            "weights_sha256": hashlib.sha256((folder / f"{WEIGHTS}.new").read_bytes()).hexdigest(),
-        }
-        (folder / f"{MODEL}.new").write_text(json.dumps(_finite(described), indent=1))
-        for name in (WEIGHTS, MODEL):
-            os.replace(folder / f"{name}.new", folder / name)
-        return folder
+        })
 
     @classmethod
     def load(cls, path: str | os.PathLike, *, device: str = "auto") -> PretrainedClassifier:
@@ -448,12 +427,11 @@ class PretrainedClassifier(ClassifierMixin, BaseEstimator):
 
         Raises :class:`SavedModelError` where the folder is incomplete, damaged, of another kind, or of a newer format.
         """
-        folder = Path(path)
-        d = _described(folder)
+        d, weights = saved.read(path, KIND)
         try:
-            family = registry.load(d["encoder"]["model"])(**_from_json(d["encoder"]["params"]))
-            model = cls(family, **_from_json(d["params"]))
-            model.schema_, model.train_ = Schema.from_dict(d["schema"]), Train(**_tuples(d["train"]))
+            family = registry.load(d["encoder"]["model"])(**saved.from_json(d["encoder"]["params"]))
+            model = cls(family, **saved.from_json(d["params"]))
+            model.schema_, model.train_ = Schema.from_dict(d["schema"]), Train(**saved.tuples(d["train"]))
             model.classes_ = np.asarray(d["classes"], dtype=np.dtype(d["classes_dtype"]))
             model.seed_, model.n_steps_, model.budget_steps_, model.fit_s_ = d["seed"], d["steps"], d["budget_steps"], d["fit_s"]
             model.agreement_s_, model.agreement_history_ = d["agreement_s"], d["agreement_history"]
@@ -464,35 +442,12 @@ class PretrainedClassifier(ClassifierMixin, BaseEstimator):
             with rng.preserved():
                 encoding = Encoding(family.build(model.schema_, None))
                 model.objective_ = ClassifierObjective(model.schema_, encoding, len(model.classes_), model.fine_tune, model.dropout)
-            model.objective_.load_state_dict(load_file(folder / WEIGHTS))
-        except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
-            what = f"{folder} is damaged ({type(error).__name__}: {error})"
+            model.objective_.load_state_dict(weights)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            what = f"{path} is damaged ({type(error).__name__}: {error})"
             raise SavedModelError(what, hint="restore it from a copy, or fit again") from error
         model.objective_.to(device_of(device), memory_format=torch.channels_last).eval()
         return model
-
-
-def _described(folder: Path) -> dict[str, Any]:
-    """The content of ``model.json``, once it is known that it is whole and a classifier's."""
-    for name in (MODEL, WEIGHTS):
-        if not (folder / name).is_file():
-            what = "is not a folder" if not folder.is_dir() else f"has no {name}"
-            raise SavedModelError(f"{folder} {what}", expected="a folder written by save() or `ectype classify fit`")
-    try:
-        d = json.loads((folder / MODEL).read_text())
-        kind, newer = d.get("kind", d.get("model")), d["format"] > FORMAT
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SavedModelError(f"{folder / MODEL} is damaged ({error})", hint="restore the file from a copy, or fit again") from error
-    if kind != KIND:
-        raise SavedModelError(f"{folder} holds no classifier", expected=KIND, got=str(kind), hint="ectype.load reads the other models")
-    if newer:
-        raise SavedModelError(f"{folder} was written by a newer version", expected=f"format {FORMAT} or older", got=d["format"],
-                              hint=f"pip install -U 'ectype>={d.get('ectype')}'")
-    digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
-    if digest != d.get("weights_sha256"):
-        raise SavedModelError(f"{folder / WEIGHTS} is truncated or was changed", expected=f"sha256 {str(d.get('weights_sha256'))[:12]}…",
-                              got=f"{digest[:12]}…", hint="restore the file from a copy, or fit again")
-    return d
 
 
 def usable(encoder: Any) -> GenerativeModel:
