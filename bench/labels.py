@@ -55,12 +55,12 @@ def few(scale: float) -> dict[str, object]:
     X, y, X_test, y_test = mnist()
     counts = (100, 1000)
     rows = {n: [balanced_draw(y, 10, n, np.random.default_rng(draw)) for draw in range(DRAWS)] for n in counts}
-    encoder = Autoencoder(latent_dim=32, random_state=0, train=Train(budget=f"{ENCODER_S * scale}s", lr=2e-3, patience=0.0, threads=2))
+    encoder = Autoencoder(latent_dim=32, random_state=0, train=Train(budget=f"{ENCODER_S * scale}s", lr=2e-3, patience=0.0, threads=1))
     started = time.perf_counter()
     encoder.fit(X)
     encoder_s = time.perf_counter() - started
-    base = PretrainedClassifier(encoder, prefit=True, random_state=0, train=Train(budget="500steps", threads=2))
-    starts = {"ours": changed(base, neighbours=15, agreement=Train(budget=f"{AGREEMENT_S * scale}s", threads=2)),
+    base = PretrainedClassifier(encoder, prefit=True, random_state=0, train=Train(budget="500steps", threads=1))
+    starts = {"ours": changed(base, neighbours=15, agreement=Train(budget=f"{AGREEMENT_S * scale}s", threads=1)),
               "without neighbours": changed(base), "untrained": changed(base, pretrain=False)}
     result: dict[str, object] = {}
     for name, model in starts.items():
