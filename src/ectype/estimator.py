@@ -200,7 +200,7 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         if condition is None:
             known = f", one of {', '.join(map(str, block.values))}" if block.type == "category" else ""
             raise InvalidParameterError(f"this {type(self).__name__} is conditional", expected=f"a condition{known}", got="None")
-        values = condition if isinstance(condition, (list, tuple, np.ndarray, pd.Series)) else [condition] * n
+        values = condition if pd.api.types.is_list_like(condition) else [condition] * n
         if len(values) != n:
             raise InvalidParameterError("the condition has another length", expected=f"one value, or {n}", got=len(values))
         frame = _label_frame(values)
@@ -231,6 +231,8 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         codes = torch.from_numpy(np.array(X, np.float32)).to(self._device)
         if codes.ndim != 2 or codes.shape[1] != self._n_features_out:
             raise SchemaMismatchError("codes of another width", expected=f"(N, {self._n_features_out})", got=tuple(codes.shape))
+        if not len(codes):
+            raise DataError("there are no codes", expected="at least one row", got=tuple(codes.shape))
         c = self._encode_condition(condition, len(codes))
         with torch.no_grad(), threads_for(self.objective_, self.train_.threads):
             parts = [self.objective_.decode(codes[rows], None if c is None else c[rows]).cpu() for rows in batches(len(codes))]
@@ -243,7 +245,9 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     @_can("denoise")
     def denoise(self, X: Any, condition: Any = None) -> Any:
-        """Noisy rows restored, in the container, columns and dtypes of the training data."""
+        """Noisy rows restored, in the container, columns and dtypes of the training data. Pixels beyond their range are cut to it."""
+        if self.schema_.is_image:
+            X = np.clip(as_container(X), 0, self.schema_.blocks[0].top)
         return self.schema_.decode(self._by_batch(*self._given(X, condition), self.objective_.reconstruct))
 
     # -- scores ----------------------------------------------------------------------------------------------------------------

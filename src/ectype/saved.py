@@ -69,6 +69,8 @@ def read(path: str | os.PathLike, kind: str) -> tuple[dict[str, Any], dict[str, 
     if d["format"] > FORMAT:
         raise SavedModelError(f"{folder} was written by a newer version", expected=f"format {FORMAT} or older", got=d["format"],
                               hint=f"pip install -U 'ectype>={d.get('ectype')}'")
+    if d["format"] < FORMAT:
+        raise SavedModelError(f"{folder} was written by an older version", expected=f"format {FORMAT}", got=d["format"], hint="fit again")
     if d.get("kind") != kind:
         reader = READERS.get(str(d.get("kind")))
         raise SavedModelError(f"{folder} holds no {kind}", expected=kind, got=str(d.get("kind")),

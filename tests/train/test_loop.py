@@ -382,3 +382,36 @@ def test_progress_is_reported():
     fractions = [r["fraction"] for r in reports]
     assert len(reports) > 5 and fractions == sorted(fractions) and fractions[-1] == 1
     assert set(reports[0]) == {"step", "fraction", "elapsed_s", "held_out"}
+
+
+def test_a_run_that_is_resumed_after_numbers_broke_recovers_like_the_uninterrupted_one(tmp_path, monkeypatch):
+    """Interrupted between the step that broke and the evaluation that would have found it."""
+    def breaks_once(limit):
+        def fails(loss, calls):
+            broken.append(calls)
+            return loss * (math.nan if calls == limit and len([b for b in broken if b == limit]) == 1 else 1)
+        broken = []
+        return fails
+
+    monkeypatch.setattr(module, "REPORT_EVERY_S", -1.0)
+    whole, cut = Mean(breaks_once(30)), Mean(breaks_once(30))
+    run(whole)
+    assert run(cut, folder=tmp_path, fingerprint="f", report=Interrupt(32)).interrupted
+    assert torch.isfinite(weights_of(cut)).all()                        # what is left is usable
+    resumed = Mean()
+    outcome = run(resumed, folder=tmp_path, fingerprint="f")
+    assert outcome.steps == 60 and torch.isfinite(weights_of(resumed)).all()
+
+
+@pytest.mark.parametrize("when", ["prepare", "measure", "conclude"])
+def test_ctrl_c_between_the_steps_leaves_a_usable_model(when):
+    objective = Mean()
+    real = getattr(objective, when)
+
+    def pressed(x, c):
+        signal.raise_signal(signal.SIGINT)
+        return real(x, c)
+
+    setattr(objective, when, pressed)
+    outcome = run(objective)
+    assert outcome.interrupted and outcome.steps == (0 if when == "prepare" else 60) and objective.concluded is not None

@@ -24,18 +24,15 @@ References
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any
 
 from torch import Tensor
 
 from ..data.schema import Schema
-from ..errors import InvalidParameterError
 from ..estimator import GenerativeModel
 from ..nn import build
-from ..prob.relax import Relaxation
 from ..spec import PRESET, Interval, Net, PositiveInt, Train
-from ..train.reconstruction import Coder
+from ..train.reconstruction import Coder, code_size
 
 
 class AutoencoderObjective(Coder):
@@ -98,11 +95,6 @@ class Autoencoder(GenerativeModel):
         self.random_state = random_state
 
     def build(self, schema: Schema, condition: Schema | None) -> AutoencoderObjective:
-        features = math.prod(Relaxation(schema).shape)
-        latent_dim = self.latent_dim or max(1, min(32, features // 2))
-        copies = self.sparsity == 0 and self.net.dropout == 0
-        if self.latent_dim is not None and latent_dim >= features > 1 and copies:
-            raise InvalidParameterError("the code is as wide as the row, which it could simply copy",
-                                        expected=f"latent_dim < {features} (the features of a row)", got=latent_dim,
-                                        hint="choose a smaller latent_dim, or sparsity > 0, dropout, or the denoising autoencoder")
+        latent_dim = code_size(self.latent_dim, schema, prevented=self.sparsity > 0 or self.net.dropout > 0,
+                               hint="choose a smaller latent_dim, or sparsity > 0, dropout, or the denoising autoencoder")
         return AutoencoderObjective(schema, condition, latent_dim, self.net, self.components, self.sparsity)

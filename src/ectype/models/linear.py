@@ -33,12 +33,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.schema import Schema
-from ..errors import InvalidParameterError
 from ..estimator import GenerativeModel
 from ..prob.relax import Relaxation
 from ..spec import PRESET, PositiveInt, Train
 from ..train.objective import Stage
-from ..train.reconstruction import Coder
+from ..train.reconstruction import Coder, code_size, in_batches
 
 MOMENTS = "moments"
 ROWS = 8192             # that enter the QR decomposition at once
@@ -98,7 +97,7 @@ class LinearObjective(Coder):
     @torch.no_grad()
     def conclude(self, x: Tensor, c: Tensor | None) -> None:
         """Turn the code to the principal axes, then fit its density."""
-        codes = self.encode(x, c).double()
+        codes = in_batches(self.encode, x, c).double()
         center, v = codes.mean(0), self.decoder.weight[:, : self.latent_dim].double()
         left, s, right = torch.linalg.svd(v, full_matrices=False)                       # V h = L h' of h' = S Rᵀ h
         turn = s[:, None] * right
@@ -142,10 +141,5 @@ class LinearAutoencoder(GenerativeModel):
         self.random_state = random_state
 
     def build(self, schema: Schema, condition: Schema | None) -> LinearObjective:
-        features = math.prod(Relaxation(schema).shape)
-        latent_dim = self.latent_dim or max(1, min(32, features // 2))
-        if self.latent_dim is not None and latent_dim >= features > 1:
-            raise InvalidParameterError("the code is as wide as the row, which it could simply copy",
-                                        expected=f"latent_dim < {features} (the features of a row)", got=latent_dim,
-                                        hint="choose a smaller latent_dim")
+        latent_dim = min(code_size(self.latent_dim, schema), math.prod(Relaxation(schema).shape))
         return LinearObjective(schema, condition, latent_dim, self.components)

@@ -43,7 +43,7 @@ from ..prob.corrupt import Corruptor, corrupt_codes
 from ..prob.relax import Relaxation
 from ..spec import PRESET, Corruption, Net, PositiveInt, Train
 from ..train.objective import Stage
-from ..train.reconstruction import Coder, in_batches
+from ..train.reconstruction import Coder, code_size, in_batches
 
 GREEDY_SHARE = 0.4      # of the budget, divided among the layers; the rest is fine-tuning
 
@@ -215,14 +215,11 @@ class StackedAutoencoder(GenerativeModel):
 
     def build(self, schema: Schema, condition: Schema | None) -> StackedObjective:
         features = math.prod(Relaxation(schema).shape)
-        latent_dim = self.latent_dim or max(1, min(32, features // 2))
         if self.net.kind == "conv":
             raise InvalidParameterError("the layers of a stacked autoencoder are perceptrons", expected='kind "auto" or "mlp"',
                                         got='"conv"', hint="the convolutional autoencoder is the model conv")
-        if self.latent_dim is not None and latent_dim >= features > 1 and not self.corruption.active and self.net.dropout == 0:
-            raise InvalidParameterError("the code is as wide as the row, which it could simply copy",
-                                        expected=f"latent_dim < {features} (the features of a row)", got=latent_dim,
-                                        hint="choose a smaller latent_dim, or a corruption, or dropout")
+        latent_dim = code_size(self.latent_dim, schema, prevented=self.corruption.active or self.net.dropout > 0,
+                               hint="choose a smaller latent_dim, or a corruption, or dropout")
         return StackedObjective(schema, condition, latent_dim, self.net.width or widths(features, latent_dim), self.tied, self.greedy,
                                 self.corruption, self.net, self.components)
 

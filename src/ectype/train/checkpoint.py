@@ -27,17 +27,20 @@ def save_checkpoint(folder: Path, fingerprint: str, loop: Loop, finished: Sequen
     new, final = folder / f"{NAME}.new", folder / NAME
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
-    tensors = {f"weights.{i}": p.detach() for i, p in enumerate(loop.average.weights)}
-    tensors |= {f"average.{i}": v for i, v in enumerate(loop.average.values)}
+    kept, sums = loop.take_snapshot(), loop.sums
+    if not all(torch.isfinite(w).all() for w in kept["weights"]):   # go on from the last look at finite numbers, and meet the same again
+        kept, sums = loop.snapshot, {}
+    tensors = {f"weights.{i}": w for i, w in enumerate(kept["weights"])}
+    tensors |= {f"average.{i}": v for i, v in enumerate(kept["average"])}
     tensors |= {f"best.{i}": v for i, v in enumerate(loop.best_values)}
-    tensors |= {f"sums.{name}": v for name, v in loop.sums.items()}
+    tensors |= {f"sums.{name}": v for name, v in sums.items()}
     if finished:
         tensors |= {f"objective.{k}": v for k, v in loop.objective.state_dict().items()}
-    for player, optimiser in loop.optimisers.items():
-        for i, state in optimiser.state_dict()["state"].items():
+    for player, optimiser in kept["optimisers"].items():
+        for i, state in optimiser["state"].items():
             tensors |= {f"optimiser.{player}.{i}.{k}": v for k, v in state.items()}
     save_file({k: v.contiguous().clone() for k, v in tensors.items()}, new / "state.safetensors")
-    described = {"fingerprint": fingerprint, "seed": loop.seed, "state": asdict(loop.state), "finished": list(finished)}
+    described = {"fingerprint": fingerprint, "seed": loop.seed, "state": asdict(kept["state"]), "finished": list(finished)}
     (new / "state.json").write_text(json.dumps(described))
     shutil.rmtree(final, ignore_errors=True)
     os.replace(new, final)
@@ -95,7 +98,8 @@ def read_checkpoint(folder: Path, fingerprint: str, device: torch.device) -> Che
     try:
         saved = json.loads((final / "state.json").read_text())
         tensors = load_file(final / "state.safetensors", device=str(device))
-    except (OSError, ValueError, SafetensorError) as error:
+        saved["fingerprint"], saved["state"], saved["finished"]
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise SavedModelError(f"the checkpoint in {folder} cannot be read ({error})", hint=f"delete {final} to start again") from error
     if saved["fingerprint"] != fingerprint:
         raise SavedModelError(f"{folder} holds an unfinished run of another model, data or settings",

@@ -121,8 +121,7 @@ def train(objective: Objective, x: Tensor, c: Tensor | None, settings: Train, se
     stages, parts, finished = objective.stages(), Parts.of(x, c, settings, seed), []
     progress = Progress(stages, report or (lambda event: None))
     objective.to(parts.x.device, memory_format=torch.channels_last)
-    interrupted = False
-    with rng.preserved(), threads_for(objective, settings.threads):
+    with _interruptible() as stop, rng.preserved(), threads_for(objective, settings.threads):
         rng.reseed(seed, "prepare")
         objective.prepare(parts.x, parts.c)
         unfinished = None if folder is None else read_checkpoint(folder, fingerprint, parts.x.device)
@@ -133,8 +132,8 @@ def train(objective: Objective, x: Tensor, c: Tensor | None, settings: Train, se
             loop = Loop(objective, parts, settings, seed, progress.of(i, finished), stage=i)
             if unfinished is not None:
                 unfinished.restore_loop(loop)
-                loop.snapshot, unfinished = loop._take_snapshot(), None
-            interrupted = loop.run(folder, lambda loop=loop: save_checkpoint(folder, fingerprint, loop, finished))
+                loop.snapshot, unfinished = loop.take_snapshot(), None
+            interrupted = loop.run(folder, stop, lambda loop=loop: save_checkpoint(folder, fingerprint, loop, finished))
             loop.keep_best()
             objective.eval()
             with torch.no_grad():
@@ -146,6 +145,7 @@ def train(objective: Objective, x: Tensor, c: Tensor | None, settings: Train, se
         objective.stage = None
         with torch.no_grad():
             objective.conclude(parts.x, parts.c)
+        interrupted = interrupted or stop()
     if folder is not None and not interrupted:
         remove_checkpoint(folder)
     return _outcome(finished, interrupted)
@@ -215,7 +215,7 @@ class Loop:
         self.best_values = [v.clone() for v in self.average.values]
         self.arithmetic = arithmetic(objective, self.device, settings.precision)
         self._epoch, self._order = -1, None
-        self.snapshot = self._take_snapshot()
+        self.snapshot = self.take_snapshot()
 
     def summary(self, measured: Mapping[str, float]) -> dict[str, Any]:
         """What this stage was."""
@@ -226,28 +226,27 @@ class Loop:
 
     # -- the run ---------------------------------------------------------------------------------------------------------------
 
-    def run(self, folder: Path | None, save: Callable[[], None]) -> bool:
-        """Step until the budget is spent, patience ends, or Ctrl-C; true if it was Ctrl-C. ``save`` writes a checkpoint to ``folder``."""
+    def run(self, folder: Path | None, stop: Callable[[], bool], save: Callable[[], None]) -> bool:
+        """Step until the budget is spent, patience ends, or ``stop()``; true if it was that. ``save`` writes a checkpoint to ``folder``."""
         state, started, saved = self.state, time.perf_counter() - self.state.elapsed_s, time.perf_counter()
         reported = 0.0
-        with _interruptible() as stop:
-            while (state.total is None or state.step < state.total) and not stop():
-                self._step()
-                now = time.perf_counter()
-                state.elapsed_s = now - started
-                if state.total is None and state.elapsed_s >= self.budget.seconds * STABLE[0] / STABLE[1]:
-                    state.total = -(-STABLE[1] * state.step // STABLE[0])
-                if state.step >= state.next_evaluation or state.step == state.total:
-                    self._evaluate()
-                    if self._out_of_patience():
-                        break
-                if now - reported > REPORT_EVERY_S:
-                    reported = now
-                    self._report()
-                if folder is not None and now - saved > CHECKPOINT_EVERY_S:
-                    self._save(save)
-                    saved = now
-            interrupted = stop()
+        while (state.total is None or state.step < state.total) and not stop():
+            self._step()
+            now = time.perf_counter()
+            state.elapsed_s = now - started
+            if state.total is None and state.elapsed_s >= self.budget.seconds * STABLE[0] / STABLE[1]:
+                state.total = -(-STABLE[1] * state.step // STABLE[0])
+            if state.step >= state.next_evaluation or state.step == state.total:
+                self._evaluate()
+                if self._out_of_patience():
+                    break
+            if now - reported > REPORT_EVERY_S:
+                reported = now
+                self._report()
+            if folder is not None and now - saved > CHECKPOINT_EVERY_S:
+                self._save(save)
+                saved = now
+        interrupted = stop()
         if interrupted and folder is not None:
             self._save(save)
         self._report()
@@ -320,7 +319,7 @@ class Loop:
         self.sums = {}
         state.history.append(record)
         state.next_evaluation = state.step + max(25, state.step // 10)
-        self.snapshot = self._take_snapshot()
+        self.snapshot = self.take_snapshot()
 
     @torch.no_grad()
     def _held_out(self) -> float | None:
@@ -346,7 +345,10 @@ class Loop:
     def keep_best(self) -> None:
         """Put the best averaged weights into the objective; the last ones where nothing was held out or evaluated."""
         evaluated = self.x_held is not None and self.state.history
-        for p, v in zip(self.average.weights, self.best_values if evaluated else self.average.values, strict=True):
+        values = self.best_values if evaluated else self.average.values
+        if not all(torch.isfinite(v).all() for v in values):        # stopped between numbers that broke and the look that finds them
+            values = self.snapshot["average"]
+        for p, v in zip(self.average.weights, values, strict=True):
             p.data.copy_(v)
 
     # -- when numbers are not finite ---------------------------------------------------------------------------------------------
@@ -372,9 +374,9 @@ class Loop:
         if self.state.lr_scale < 0.5**MAX_HALVINGS:
             raise DivergedError(f"training does not stay finite ({culprit}), even at 1/{2**MAX_HALVINGS} of the learning rate",
                                 hint="look for extreme values in the data (ectype data FILE), or set a lower lr")
-        self.snapshot = self._take_snapshot()
+        self.snapshot = self.take_snapshot()
 
-    def _take_snapshot(self) -> dict[str, Any]:
+    def take_snapshot(self) -> dict[str, Any]:
         return {"weights": [p.detach().clone() for p in self.average.weights], "average": [v.clone() for v in self.average.values],
                 "optimisers": {k: copy.deepcopy(o.state_dict()) for k, o in self.optimisers.items()}, "state": copy.deepcopy(self.state)}
 

@@ -7,11 +7,15 @@ A family says how h comes from x (:meth:`Coder.code`), how x_hat comes from h (:
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from ..data.schema import Schema
+from ..errors import InvalidParameterError
 from ..prob.mixture import CodeMixture
+from ..prob.relax import Relaxation
 from ..rng import Rows, Shared
 from .objective import Objective
 
@@ -79,6 +83,20 @@ class Coder(Objective):
     def sample(self, noise: Rows, c: Tensor | None) -> Tensor:
         """A code from the density, decoded."""
         return self.decode(self.density.sample(noise, self.embed_condition(c)), c)
+
+
+def code_size(asked: int | None, schema: Schema, *, prevented: bool = False, hint: str = "choose a smaller latent_dim") -> int:
+    """Size of a code: what is asked for, or half of the features, at most 32.
+
+    Raises :class:`InvalidParameterError` for a code as wide as the row, which could be a copy of it, unless that is ``prevented``.
+    """
+    features = math.prod(Relaxation(schema).shape)
+    if asked is None:
+        return max(1, min(32, features // 2))
+    if asked >= features > 1 and not prevented:
+        raise InvalidParameterError("the code is as wide as the row, which it could simply copy",
+                                    expected=f"latent_dim < {features} (the features of a row)", got=asked, hint=hint)
+    return asked
 
 
 def in_batches(function, x: Tensor, c: Tensor | None) -> Tensor:
