@@ -12,7 +12,8 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
+from sklearn.metrics import accuracy_score
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -83,6 +84,8 @@ def test_the_contrast_against_its_equation():
     expected = -0.5 * (np.log(np.diag(e) / e.sum(1)) + np.log(np.diag(e) / e.sum(0))).mean()
     assert float(contrast(torch.tensor(u), torch.tensor(v), 0.2)) == pytest.approx(expected, rel=1e-5)
     assert float(contrast(torch.ones(7, 1), torch.ones(7, 1), 0.5)) == pytest.approx(np.log(7), rel=1e-6)     # all alike: chance
+    with torch.autocast("cpu", torch.bfloat16):
+        assert float(contrast(torch.tensor(u), torch.tensor(v), 0.2)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_nearest_are_scikit_learns():
@@ -298,6 +301,22 @@ def test_the_learning_curve():
         learning_curve(base, X, Y, [2], X_test=X, y_test=Y)
 
 
+def test_the_learning_curve_of_random_weights_says_so():
+    never = learning_curve(classifier(pretrain=False), X, Y, [3], X_test=X, y_test=Y, draws=1)
+    beside = learning_curve(classifier(), X, Y, [3], X_test=X, y_test=Y, draws=1)
+    assert never["pretrained"].tolist() == [False]
+    assert never["error"].tolist() == beside.loc[~beside["pretrained"], "error"].tolist()
+
+
+def test_the_learning_curve_encodes_the_labelled_rows_only(monkeypatch):
+    encode, sizes, kinds = Schema.encode, [], []
+    fit = Schema.fit
+    monkeypatch.setattr(Schema, "encode", lambda self, rows: sizes.append(len(rows)) or encode(self, rows))
+    monkeypatch.setattr(Schema, "fit", lambda rows, **given: kinds.append(given["kinds"]) or fit(rows, **given))
+    learning_curve(classifier(pretrain=False), TABLE, Y, [3, 6], X_test=TABLE[:7], y_test=Y[:7], draws=2, kinds={"weight": "numeric"})
+    assert sizes == [120, 3, 7, 3, 7, 6, 7, 6, 7] and kinds == [{"weight": "numeric"}]
+
+
 def test_draws_have_every_class_in_equal_shares():
     indices = np.array([0] * 50 + [1] * 30 + [2] * 2 + [-1] * 20)
     for count, expected in ((3, [1, 1, 1]), (6, [2, 2, 2]), (10, [4, 4, 2])):
@@ -339,6 +358,8 @@ def test_labels(y, classes):
 @pytest.mark.parametrize(("y", "said"), [
     (np.full(120, -1), "no row is labelled"), (np.where(Y == 0, 0, -1), "one class only"), (Y[:50], "differ in length"),
     (X[:, 0], "Unknown label type"), (None, "requires y"), (np.column_stack([Y, Y]), "1d array"),
+    (["a", 1, None] * 40, "labels of one type.*: expected texts only, or numbers only, got int and text\\nhint: "),
+    ([True, "a", None] * 40, "labels of one type.*got bool and text"),
 ])
 def test_labels_that_cannot_be_learnt(y, said):
     model = classifier()
@@ -347,13 +368,40 @@ def test_labels_that_cannot_be_learnt(y, said):
     assert not hasattr(model, "schema_")         # found before anything was trained
 
 
-def test_score_leaves_unlabelled_rows_out_and_names_unseen_classes():
+def test_score_leaves_unlabelled_rows_out():
     model = classifier().fit(X, PARTLY)
     assert model.score(X, PARTLY) == pytest.approx(np.mean(model.predict(X[:60]) == Y[:60]))
-    with pytest.raises(DataError, match="expected of 0, 1, 2, got 7"):
-        model.score(X, np.where(Y == 1, 7, Y))
     with pytest.raises(DataError, match="no row is labelled"):
         model.score(X, np.full(120, -1))
+    with pytest.raises(DataError, match="labels of one type"):
+        model.score(X, ["a", 1, None] * 40)
+
+
+def test_score_counts_classes_that_fit_never_saw_as_errors():
+    model = classifier().fit(X, PARTLY)
+    hits = (model.predict(X) == Y) & (Y != 1)
+    assert 0 < hits.mean() < 1
+    with pytest.warns(UserWarning, match=r"not there in fit \(7\).*fit saw 0, 1, 2"):
+        assert model.score(X, np.where(Y == 1, 7, Y)) == pytest.approx(hits.mean())
+    with pytest.warns(UserWarning, match=r"not there in fit \(a, b\)"):
+        assert model.score(X[:3], ["a", "b", None]) == 0
+    late = np.where(np.arange(120) < 60, Y, Y % 2)              # the third class is in the first half only
+    with pytest.warns(UserWarning, match=r"not there in fit \(2\)"):
+        scores = cross_val_score(classifier(), X, late, cv=KFold(2), error_score="raise")
+    first = classifier().fit(X[60:], late[60:])
+    assert scores[0] == pytest.approx(np.mean(first.predict(X[:60]) == Y[:60]))
+
+
+def test_score_weighs_rows_as_scikit_learn_does():
+    model = classifier().fit(X, PARTLY)
+    w = np.random.default_rng(0).random(120)
+    assert model.score(X, Y, w) == pytest.approx(accuracy_score(Y, model.predict(X), sample_weight=w))
+    assert model.score(X, PARTLY, sample_weight=w) == pytest.approx(accuracy_score(Y[:60], model.predict(X[:60]), sample_weight=w[:60]))
+    assert model.score(X, Y, w) != model.score(X, Y)
+    for bad, said in ((w[:5], "expected 120 weights, got 5"), (-w, "finite numbers >= 0"), (np.where(PARTLY < 0, 1.0, 0.0), "has a weight"),
+                      (["x"] * 120, "a number for each row")):
+        with pytest.raises(DataError, match=said):
+            model.score(X, PARTLY, sample_weight=bad)
 
 
 def test_encoders_that_cannot_be_used():

@@ -253,6 +253,15 @@ def test_many_numbers_are_a_quantity():
     assert classes == [] and values == pytest.approx(np.arange(50) / 7)
 
 
+@pytest.mark.parametrize("zone", [None, "UTC"])
+def test_a_blank_among_many_dates_is_nan(zone):
+    days = pd.Series(pd.date_range("2020-01-01", periods=20, tz=zone))
+    days[3] = pd.NaT
+    values, classes = colouring(days)
+    assert classes == [] and np.flatnonzero(np.isnan(values)).tolist() == [3]
+    assert np.ptp(np.diff(values[4:])) == 0 and values[4] > values[2] > 0
+
+
 def test_many_words_are_the_nine_most_frequent_and_the_others():
     words = [chr(97 + i) for i in range(15) for _ in range(15 - i)]
     groups, classes = colouring(words)

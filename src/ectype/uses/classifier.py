@@ -36,6 +36,7 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -136,7 +137,8 @@ class NeighbourObjective(Objective):
 
 def contrast(u: Tensor, v: Tensor, temperature: float) -> Tensor:
     """−log softmax(uᵢᵀv / τ)ᵢ, averaged over i and over both directions; ``u`` and ``v`` are directions ``(B, d)``, a pair in each row."""
-    cosines = u.float() @ v.float().T / temperature                                     # (B, B)
+    with torch.autocast(u.device.type, enabled=False):          # which would make a product of float32 matrices bfloat16
+        cosines = u.float() @ v.float().T / temperature                                 # (B, B)
     own = torch.arange(len(u), device=u.device)
     return 0.5 * (F.cross_entropy(cosines, own) + F.cross_entropy(cosines.T, own))
 
@@ -326,8 +328,9 @@ class PretrainedClassifier(ClassifierMixin, BaseEstimator):
 
     def _fit_labels(self, X: Any, classes: np.ndarray, indices: np.ndarray, progress: Reporter | None) -> PretrainedClassifier:
         """Stage 2; ``indices (N,)`` into ``classes``, −1 where a row has no label."""
-        labelled = torch.from_numpy(np.flatnonzero(indices >= 0))
-        x, c = self._stored(X)[labelled], torch.from_numpy(indices)[labelled, None]
+        labelled, X = np.flatnonzero(indices >= 0), as_container(X)
+        x = self._stored(X.iloc[labelled] if isinstance(X, pd.DataFrame) else X[labelled])
+        c = torch.from_numpy(indices[labelled, None])
         self.classes_, self.n_labelled_ = classes, len(labelled)
         self.train_ = self.train.over(self.preset)
         if self.train.validation is None and len(labelled) < MANY_LABELS:
@@ -372,10 +375,13 @@ class PretrainedClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "objective_")
         return self.classes_[self.predict_proba(X).argmax(1)]
 
-    def score(self, X: Any, y: Any) -> float:
-        """Share of the labelled rows whose class is predicted; rows without a label do not count.
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Share of the labelled rows whose class is predicted, Σ wᵢ [ŷᵢ = yᵢ] / Σ wᵢ; rows without a label do not count.
 
-        Raises :class:`DataError` for a class that ``fit`` never saw.
+        sample_weight : w, a number >= 0 for each row ``(N,)``; None = each counts as one.
+
+        A class that ``fit`` never saw cannot be predicted: its rows are errors, and a :class:`UserWarning` names it. Raises
+        :class:`DataError` where no row is labelled, or none of them has a weight.
         """
         check_is_fitted(self, "objective_")
         values, labelled = labels_of(y, len(as_container(X)))
@@ -383,9 +389,11 @@ class PretrainedClassifier(ClassifierMixin, BaseEstimator):
             raise DataError("no row is labelled, so that there is nothing to compare with", got=f"{len(values)} rows without a label")
         unseen = [v for v in pd.unique(values[labelled]) if v not in self.classes_.tolist()]
         if unseen:
-            raise DataError("there are labels of a class that was not there in fit", got=", ".join(map(str, unseen[:5])),
-                            expected=f"of {', '.join(map(str, self.classes_[:20]))}", hint="leave those rows out, or fit with such labels")
-        return float(np.mean(self.predict(X)[labelled] == values[labelled]))
+            warnings.warn(f"classes that were not there in fit ({', '.join(map(str, unseen[:5]))}{', …' * (len(unseen) > 5)}): their rows "
+                          f"count as errors; fit saw {', '.join(map(str, self.classes_[:20]))}", UserWarning, stacklevel=2)
+        weights = weights_of(sample_weight, labelled)
+        hits = self.predict(X).astype(object) == values.astype(object)          # as objects: 0 and "0" may be compared
+        return float(np.average(hits, weights=weights))
 
     # -- parameters --------------------------------------------------------------------------------------------------------------
 
@@ -488,6 +496,10 @@ def labels_of(y: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
     if values.dtype.kind in "OUS":          # NumPy makes the text "-1" of the number where the other labels are texts
         absent |= values == str(UNLABELLED)
     labelled = pd.Series(values[~absent]).infer_objects().to_numpy()
+    types = {"text" if isinstance(v, str) else type(v).__name__ for v in labelled} if labelled.dtype.kind == "O" else set()
+    if "text" in types and len(types) > 1:
+        raise DataError("labels of one type are needed: texts and others have no order", expected="texts only, or numbers only",
+                        got=" and ".join(sorted(types)), hint="turn all labels into texts, and leave None where there is none")
     try:
         check_classification_targets(labelled if len(labelled) else [0])
     except ValueError as error:
@@ -512,27 +524,47 @@ def indices_of(y: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
     return classes, indices
 
 
+def weights_of(sample_weight: Any, labelled: np.ndarray) -> np.ndarray:
+    """Weights of the rows ``(N,)``: those given, or one each, and 0 for rows that have no label."""
+    if sample_weight is None:
+        return labelled.astype(float)
+    try:
+        given = column_or_1d(sample_weight, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(str(error), expected="sample_weight of one dimension, a number for each row") from None
+    if len(given) != len(labelled):
+        raise DataError("sample_weight and y differ in length", expected=f"{len(labelled)} weights", got=len(given))
+    if not (np.isfinite(given) & (given >= 0)).all():
+        raise DataError("sample_weight is out of its domain", expected="finite numbers >= 0", got=f"{given.min()} to {given.max()}")
+    weights = np.where(labelled, given, 0.0)
+    if not weights.any():
+        raise DataError("no labelled row has a weight", expected="sample_weight > 0 for one of them at least", got="zeros")
+    return weights
+
+
 def learning_curve(classifier: PretrainedClassifier, X: Any, y: Any, counts: Sequence[int], *, X_test: Any, y_test: Any, draws: int = 3,
-                   untrained: bool = True, random_state: Any = 0) -> pd.DataFrame:
+                   untrained: bool = True, kinds: Mapping[str, str] | str | None = None, random_state: Any = 0) -> pd.DataFrame:
     """What labels buy, with pretraining and without: errors on test rows by number of labels.
 
     classifier : not changed; its codes are learnt once, from all rows of ``X``.
     y : the class of every row of ``X``; ``-1`` where it is not known.
     counts : numbers of labels; each draw has every class in equal shares, as far as there are so many.
     draws : random choices of the labelled rows for each count, the same with pretraining and without.
-    untrained : measure the same network from random weights beside it.
+    untrained : measure the same network from random weights beside it; with ``pretrain=False`` the classifier itself is that.
+    kinds : as in :meth:`PretrainedClassifier.fit`.
 
     Returns a row for each count, draw and start: ``labels``, ``draw``, ``pretrained`` (True, False), ``error`` (share in [0, 1]).
     """
     classes, indices = indices_of(y, len(as_container(X)))
     seed, records = rng.as_seed(random_state), []
-    starts = {True: clone(classifier, safe=False) if classifier.prefit else clone(classifier)}
+    start = clone(classifier, safe=False) if classifier.prefit else clone(classifier)
     if classifier.prefit:
-        starts[True].encoder = classifier.encoder
+        start.encoder = classifier.encoder
+    starts = {bool(start.pretrain): start}
     if untrained:
-        starts[False] = copy.copy(starts[True]).set_params(pretrain=False)
+        starts.setdefault(False, copy.copy(start).set_params(pretrain=False))
     for pretrained, model in starts.items():
-        model.fit_codes(X)
+        model.fit_codes(X, kinds=kinds)
         for count in counts:
             for draw in range(draws):
                 chosen = np.full(len(indices), UNLABELLED)

@@ -205,7 +205,9 @@ def colouring(y: Any) -> tuple[np.ndarray, list[str]]:
     known = values.dropna()
     numbers = known.dtype.kind in "iuf" or pd.api.types.is_datetime64_any_dtype(known)
     if numbers and known.nunique() > MOST_CLASSES:
-        return (values.astype("int64").to_numpy(np.float64) if values.dtype.kind == "M" else values.to_numpy(np.float64)), []
+        if values.dtype.kind != "M":
+            return values.to_numpy(np.float64), []
+        return np.where(values.isna(), np.nan, values.astype("int64").to_numpy(np.float64)), []
     text = values.map(word).where(values.notna(), "(blank)").astype(object)
     frequent = text.value_counts()
     names = [word(v) for v in np.sort(known.unique())] if numbers else sorted(frequent.index)
