@@ -99,10 +99,11 @@ def denoising(scale: float) -> dict[str, object]:
     X, y, X_test, y_test = mnist()
     runs: dict[str, list[float]] = {"stacked": [], "stacked denoising": [], "untrained": []}
     seconds: dict[str, float] = {}
+    stages = "+".join(4 * [str(round(5000 * scale))]) + "steps"         # three layers, then all of them
     for seed in range(SEEDS):
         chosen = balanced_draw(y, 10, 10_000, np.random.default_rng(seed))
         plain = StackedAutoencoder(latent_dim=WIDTH, net=Net(width=(WIDTH, WIDTH), activation="sigmoid"), random_state=seed,
-                                   train=Train(budget="+".join(4 * [str(round(5000 * scale))]) + "steps", lr=1e-3, patience=0.0, validation=0.0))
+                                   train=Train(budget=stages, lr=1e-3, patience=0.0, validation=0.0))
         noisy = clone(plain).set_params(corruption=Corruption(kind="masking", level=0.4))
         for name, encoder, pretrain in (("stacked", plain, True), ("stacked denoising", noisy, True), ("untrained", plain, False)):
             started = time.perf_counter()

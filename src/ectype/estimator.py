@@ -122,7 +122,7 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         self.stages_ = outcome.stages
         held = held_out_rows(len(x), self.train_, self.seed_)
         scores = self._scores(x[held], None if c is None else c[held]) if "score" in self.capabilities and len(held) else np.zeros(0)
-        self.held_out_scores_ = np.sort(scores[np.isfinite(scores)])
+        self.held_out_scores_ = np.sort(np.where(np.isnan(scores), -np.inf, scores))
         if outcome.interrupted:
             raise KeyboardInterrupt
         return self
@@ -388,7 +388,7 @@ def load(path: str | os.PathLike, *, device: str = "auto") -> GenerativeModel:
         model.train_, model.seed_, model.n_steps_, model.fit_s_ = Train(**saved.tuples(d["train"])), d["seed"], d["steps"], d["fit_s"]
         model.n_parameters_, model.budget_steps_, model.interrupted_ = d["parameters"], d["budget_steps"], d["interrupted"]
         model.history_, model.events_, model.stages_ = d["history"], d["events"], d["stages"]
-        model.held_out_scores_ = np.asarray(d["held_out_scores"], np.float64)
+        model.held_out_scores_ = np.array([-np.inf if v is None else v for v in d["held_out_scores"]], np.float64)  # JSON has no −inf
         model.n_features_in_ = d["n_features_in"]
         if d["feature_names_in"]:
             model.feature_names_in_ = np.asarray(d["feature_names_in"], dtype=object)

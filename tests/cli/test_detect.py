@@ -79,6 +79,19 @@ def test_nothing_was_held_out(ectype, files, tmp_path):
     assert answer.code == 2 and "--normal FILE" in answer.err
 
 
+def test_too_few_held_out_rows_for_the_rate(ectype, files):
+    answer = ectype("detect", files / "autoencoder", files / "new.csv", "--out", files / "f.csv", "--false-alarm-rate", "0.0001")
+    assert answer.code == 0 and "needs 9999" in answer.err and "--normal FILE" in answer.err
+
+
+def test_a_detector_goes_with_the_model_that_is_replaced(ectype, files, tmp_path):
+    folder = NoveltyDetector(Autoencoder(latent_dim=1, train=SHORT), random_state=0).fit(rows(60, 0)).save(tmp_path / "d")
+    (folder / "memory.safetensors").write_bytes(b"")
+    words = ["fit", "autoencoder", files / "normal.csv", "--out", folder, "--budget", "5steps", "--quiet", "--overwrite"]
+    assert ectype(*words).code == 0
+    assert not {"detector.json", "memory.safetensors"} & {p.name for p in folder.iterdir()}
+
+
 def test_categories_never_seen(ectype, files):
     strange = rows(5, 2)
     strange.loc[0, "city"] = "Paris"

@@ -114,6 +114,67 @@ def test_the_same_seed_gives_the_same_detector():
     np.testing.assert_array_equal(a.score_samples(NEW), b.score_samples(NEW))
 
 
+def test_values_too_large_for_any_score_are_novel():
+    d = NoveltyDetector(random_state=0).fit(X[:300])
+    assert (d.n_calibration_, d.model_.n_features_in_) == (60, 4)
+    far = X[300:303].copy()
+    far[:, 2] = (1e20, -1e30, 1e38)
+    assert (d.predict(far) == -1).all() and (d.p_values(far) == 1 / 61).all() and np.isfinite(d.score_samples(far)).all()
+    parts = d.explain(far).to_numpy()
+    assert np.isfinite(parts).all() and (parts.argmax(1) == 2).all()
+    d.model_.score_samples = lambda X: np.array([np.nan, 0.0])          # of any family
+    np.testing.assert_array_equal(d.score_samples(X[:2]), [-np.inf, 0.0])
+    assert d.predict(X[:2])[0] == -1 and d.p_values(X[:2])[0] == 1 / 61
+
+
+def test_normal_rows_without_a_finite_score_have_the_lowest_rank(tmp_path):
+    model = Autoencoder(train=TINY, random_state=0).fit(X[:60])
+    d = NoveltyDetector.calibrated(model, [np.nan, -np.inf, *range(17)], false_alarm_rate=0.1)
+    assert d.n_calibration_ == 19 and d.offset_ == -np.inf and "no row can be novel" in d.notes_[0]
+    assert (d.predict(X[:3]) == 1).all()
+    np.testing.assert_allclose(d.p_values_of(np.array([-np.inf, -1.0, 0.0])), [3 / 20, 3 / 20, 4 / 20])
+    again = NoveltyDetector.load(d.save(tmp_path / "d"), device="cpu")
+    np.testing.assert_array_equal(again.calibration_scores_, d.calibration_scores_)
+    assert "Infinity" not in (tmp_path / "d" / "detector.json").read_text()
+    d.model_.score_samples = lambda X: np.full(len(X), np.nan)
+    np.testing.assert_array_equal(d.decision_function(X[:2]), 0.0)
+    assert d.set_rate(0.15).offset_ == 0.0 and d.notes_ == []
+
+
+def test_copies_among_the_calibration_rows_are_told():
+    model = Autoencoder(train=TINY, random_state=0).fit(X[:60])
+    assert "10 different" in NoveltyDetector.calibrated(model, np.repeat(np.arange(10.0), 10)).notes_[0]
+
+
+@pytest.mark.parametrize("unseen", ["novel", "error"])
+def test_rows_of_unknown_categories_calibrate_where_they_are_novel(unseen):
+    frame = table(200)
+    frame.loc[::4, "city"] = [f"village {i}" for i in range(50)]            # a quarter of the rows, each of its own
+    d = NoveltyDetector(new("autoencoder"), calibration="split", unseen=unseen, false_alarm_rate=0.1, random_state=0).fit(frame)
+    penalised = (d.calibration_scores_ < -novelty.UNSEEN / 2).sum()
+    assert (d.n_calibration_ == 40 and penalised >= 5) if unseen == "novel" else (d.n_calibration_ < 40 and penalised == 0)
+    if unseen == "novel":
+        fresh = table(400, seed=1)
+        fresh.loc[::4, "city"] = "hamlet"
+        assert (d.predict(fresh) == -1).mean() < 0.2
+        NoveltyDetector(calibration="split", unseen="novel", random_state=0).fit(frame)     # what it cannot encode it does not remember
+
+
+def test_a_small_rate_gets_the_rows_that_it_needs(monkeypatch):
+    monkeypatch.setattr(novelty, "MOST_HELD_OUT", 20)
+    assert NoveltyDetector(new("autoencoder"), false_alarm_rate=0.04, random_state=0).fit(X).n_calibration_ == 50
+    assert NoveltyDetector(new("autoencoder"), false_alarm_rate=0.1, random_state=0).fit(X).n_calibration_ == 20
+
+
+def test_the_default_can_be_named(tmp_path):
+    named = NoveltyDetector(DenoisingNeighbours(random_state=1), false_alarm_rate=np.float32(0.05)).fit(X[:200])
+    again = NoveltyDetector.load(named.save(tmp_path / "d"), device="cpu")
+    assert again.model.random_state == 1 and again.false_alarm_rate == pytest.approx(0.05)
+    np.testing.assert_array_equal(again.score_samples(NEW), named.score_samples(NEW))
+    fitted = NoveltyDetector.calibrated(named.model_, named.calibration_scores_)
+    np.testing.assert_array_equal(fitted.p_values(NEW), named.p_values(NEW))
+
+
 # -- every family ----------------------------------------------------------------------------------------------------------------
 
 
@@ -298,6 +359,15 @@ def test_damaged_folders_are_told(tmp_path, detector):
     folder = detector.save(tmp_path / "d")
     with pytest.raises(SavedModelError, match="no detector"):
         NoveltyDetector.load(tmp_path)
+    Autoencoder(latent_dim=2, train=TINY, random_state=1).fit(X[:60]).save(folder)
+    with pytest.raises(SavedModelError, match=r"another model\.safetensors: expected sha256"):
+        NoveltyDetector.load(folder)
+    a, b = (NoveltyDetector(random_state=seed).fit(X[:100, :columns]).save(tmp_path / f"{seed}") for seed, columns in ((0, 4), (1, 2)))
+    (a / "memory.safetensors").write_bytes((b / "memory.safetensors").read_bytes())
+    with pytest.raises(SavedModelError, match=r"another memory\.safetensors"):
+        NoveltyDetector.load(a)
+    with pytest.raises(SavedModelError, match="damaged"):
+        DenoisingNeighbours.load(a)
     (folder / "detector.json").write_text("{}")
     with pytest.raises(SavedModelError, match="damaged"):
         NoveltyDetector.load(folder)

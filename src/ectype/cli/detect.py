@@ -29,7 +29,8 @@ class Detect(Applied):
     ones, and below each where it is novel."""
 
     normal: Annotated[str | None, optional(metavar="FILE")] = None
-    """Normal rows that the model was not trained on, to calibrate on in place of those held out in training."""
+    """Normal rows that the model was not trained on, to calibrate on in place of those held out in training, which also chose its weights
+    where it stopped early: they look a little more normal than new rows."""
     false_alarm_rate: Annotated[Rate | None, optional(metavar="SHARE")] = None
     """Share of normal rows that may be called novel: 0.05, or that of the saved detector."""
     explain: bool = False
@@ -80,6 +81,8 @@ def _detector(flags: Detect, config: dict[str, Any], terminal: Terminal) -> Nove
         scores, normal = model.score_samples(rows), take(rows, np.arange(min(NORMAL_ROWS, len(rows))))
     detector = NoveltyDetector.calibrated(model, scores, normal, false_alarm_rate=rate)
     detector.unseen = flags.unseen or "error"
+    if flags.normal is None and detector.false_alarm_rate_ > rate:
+        detector.notes_.append(f"{detector.n_calibration_} rows were held out in training: --normal FILE calibrates on more")
     return detector
 
 

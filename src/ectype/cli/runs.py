@@ -30,6 +30,7 @@ from .terminal import Terminal
 
 CONTAINERS = (".zip", ".wav", ".wave")      # files that a size can be asked of
 CONFIG, LOG, MODEL, WEIGHTS, CHECKPOINT = "config.json", "log.jsonl", "model.json", "model.safetensors", "checkpoint"
+DETECTOR, MEMORY = "detector.json", "memory.safetensors"       # of a novelty detector saved there: they belong to the model that goes
 
 
 def resolved(model: str, params: Mapping[str, Any], seed: int, dataset: Dataset, source: str, reading: Mapping[str, Any],
@@ -62,7 +63,7 @@ def claim(folder: Path, config: Mapping[str, Any], *, overwrite: bool) -> str:
                             hint="choose another --out") from error
     state = _state(folder)
     if overwrite:
-        for name in (MODEL, WEIGHTS, CONFIG, LOG):
+        for name in (MODEL, WEIGHTS, CONFIG, LOG, DETECTOR, MEMORY):
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
         state = "new"

@@ -65,6 +65,7 @@ MOST_ROWS = 20_000          # in memory
 REFERENCE_ROWS = 2_000      # on which the distances are made comparable
 ROWS_AT_ONCE = 2**22        # numbers in a block of (rows, neighbours, features)
 STEPS, BATCH = 800, 128     # of the network's training
+FAR = 1e4                   # units, the farthest that a value can be: any more would overflow, and say nothing that this does not
 MEMORY = "memory.safetensors"
 
 
@@ -93,7 +94,7 @@ class View:
     def __call__(self, stored: np.ndarray) -> np.ndarray:
         if not self.schema.is_table:
             top = self.schema.blocks[0].levels - 1 if self.schema.is_image else 1
-            return stored.reshape(len(stored), -1).astype(np.float64) / top
+            return np.clip(stored.reshape(len(stored), -1).astype(np.float64) / top, -FAR, FAR)
         parts = []
         for i, b in enumerate(self.schema.blocks):
             if b.type == "category":
@@ -110,7 +111,7 @@ class View:
         if not n or known[0] == known[-1]:              # a constant column: any other value is one unit away
             return (v != known[0]).astype(np.float64) if n else np.zeros_like(v)
         if not self.ranks:
-            return (v - known.mean()) / known.std()
+            return np.clip((v - known.mean()) / known.std(), -FAR, FAR)
         rank = (np.searchsorted(known, v, "left") + np.searchsorted(known, v, "right")) / 2
         return np.where(np.isnan(v), np.nan, ndtri(np.clip(rank, 0.5, n - 0.5) / n))
 
@@ -144,7 +145,9 @@ class DenoisingNeighbours(BaseEstimator):
     Parameters
         random_state : seed of the network, and of which rows are remembered where there are more than 20,000.
 
-    ``score_samples`` is 0 on average over the training rows, and −1 where a row is one standard deviation farther off than those are.
+    Each log-distance is standardised on training rows, none of which is its own neighbour there: a score falls by 1 where all distances
+    grow by one of their standard deviations. It is not 0 on average, since the view in which a row is nearer counts, and a training row
+    that is scored again finds itself among its neighbours: only differences and ranks of scores say something.
     """
 
     def __init__(self, *, random_state: Any = None):
@@ -154,6 +157,16 @@ class DenoisingNeighbours(BaseEstimator):
     def schema_(self) -> Schema:
         """What the rows are, as the network learnt it."""
         return self.network_.schema_
+
+    @property
+    def n_features_in_(self) -> int:
+        """The number of columns that it was fitted on."""
+        return self.network_.n_features_in_
+
+    @property
+    def feature_names_in_(self) -> np.ndarray:
+        """Their names, where they had any."""
+        return self.network_.feature_names_in_
 
     def fit(self, X: Any, y: Any = None, *, kinds: Any = None, progress: Any = None) -> DenoisingNeighbours:
         """Train the network on ``X``, remember the rows, and make the distances comparable."""
@@ -242,7 +255,7 @@ class DenoisingNeighbours(BaseEstimator):
             d = load_file(Path(path) / MEMORY)
             model._keep(d["rows"], int(d["n_scales"][0]))
             model.floors_, model.means_, model.deviations_ = d["floors"], d["means"], d["deviations"]
-        except (OSError, KeyError, SafetensorError) as error:
+        except (OSError, KeyError, IndexError, ValueError, SafetensorError) as error:
             raise SavedModelError(f"{Path(path) / MEMORY} is damaged ({error})", hint="restore it from a copy, or fit again") from error
         return model
 
@@ -256,7 +269,7 @@ def displacement(network: DDPM, stored: np.ndarray, sigma: float) -> np.ndarray:
     t = torch.tensor([2 / math.pi * math.atan(sigma)], device=objective.center.device)
 
     def move(x: Tensor, c: Tensor | None) -> Tensor:
-        f = objective.scaled(x)
+        f = objective.scaled(x).clamp(-FAR, FAR)
         return (objective.denoise(objective.schedule(t)[0] * f, t, c) - f).square().flatten(1)
 
     return network._by_batch(torch.from_numpy(stored), None, move).astype(np.float64)

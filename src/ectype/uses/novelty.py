@@ -33,6 +33,7 @@ References
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -51,19 +52,22 @@ from ..data.blocks import to_float
 from ..data.schema import Schema, as_container, as_frame
 from ..errors import CapabilityError, DataError, InvalidParameterError, SavedModelError, SchemaMismatchError
 from ..estimator import load
+from ..saved import WEIGHTS
 from ..spec import Interval, annotations, validate
 from ..train.loop import Reporter
 from ..train.reconstruction import Coder
-from .neighbours import DenoisingNeighbours, by_column, columns_of
+from .neighbours import MEMORY, DenoisingNeighbours, by_column, columns_of
 
-FORMAT = 1                  # of detector.json; a reader refuses a higher one
+FORMAT = 2                  # of detector.json; a reader refuses a higher one
 DETECTOR = "detector.json"
 HELD_OUT = 0.2              # share of the rows that calibrate
-MOST_HELD_OUT = 2_000       # more would make a p-value no more useful
+MOST_HELD_OUT = 2_000       # more would make a p-value no more useful, unless the rate is so small that it needs them
 FOLDS = 5
 FEWEST = 3                  # rows: two to learn from and one to calibrate on
 NORMAL_ROWS = 8             # whose values stand in for a column's, to see what it contributed
 PATCHES = 7                 # along the longer side of an image, or along a signal times PATCHES
+FEW_DISTINCT = 0.9          # share of different calibration scores, below which copies deserve a word
+LOWEST = -1e300             # stands for −inf where a difference is taken
 UNSEEN = 1e6                # what a value that no model can know takes from the score: more than any value that it can
 
 Rate = Annotated[float, Interval(0, 1, open_low=True, open_high=True)]
@@ -76,9 +80,10 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         model : any family with a score, as an estimator that is not fitted; None = :class:`~ectype.uses.neighbours.DenoisingNeighbours`,
             the distance to the nearest rows and the error of a diffusion model's denoiser together, which detected best over tables.
         false_alarm_rate : α, the share of normal rows that may be called novel.
-        calibration : how rows are set aside for the threshold: ``"split"`` (a fifth of them, at most 2,000), ``"cross"`` (five folds,
-            six fits) or ``"auto"``: a split where it leaves at least 2/α rows, else folds.
+        calibration : how rows are set aside for the threshold: ``"split"`` (a fifth of them, at most 2,000 or 2/α), ``"cross"`` (five
+            folds, six fits) or ``"auto"``: a split where it leaves at least 2/α rows, else folds.
         unseen : what a category that no normal row had does, or a blank where none had one: ``"error"``, or ``"novel"``: its row is.
+            With ``"error"`` the rate is one among rows of known values: no others calibrate. With ``"novel"`` it is one among all rows.
         random_state : seed of the split and, where it has none of its own, of the model.
 
     Attributes after ``fit``: ``model_`` (the fitted model), ``calibration_scores_`` (sorted), ``n_calibration_`` (how many), ``offset_``
@@ -114,28 +119,31 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         if "random_state" in model.get_params() and model.random_state is None:
             model.set_params(random_state=seed)
         groups = _identical(X, schema)
-        n, enough = len(X), 2 / self.false_alarm_rate
+        n, enough = len(X), math.ceil(2 / float(self.false_alarm_rate))
         how = self.calibration if self.calibration != "auto" else "split" if HELD_OUT * n >= enough else "cross"
         if n < FEWEST:
             raise DataError("too few rows to learn from and to calibrate on", expected=f"at least {FEWEST}", got=f"n_samples = {n}")
         if groups.max() + 1 < FEWEST:           # nothing but copies: then copies are what new rows will be
             groups = np.arange(n)
-        parts = _parts(groups, 1 if how == "split" else min(FOLDS, groups.max() + 1), min(HELD_OUT, MOST_HELD_OUT / n), seed)
+        parts = _parts(groups, 1 if how == "split" else min(FOLDS, groups.max() + 1), min(HELD_OUT, max(MOST_HELD_OUT, enough) / n), seed)
         scores = []
         for held in parts:
-            held = held[_known(X, np.setdiff1d(np.arange(n), held), held, kinds)]
+            if self.unseen == "error":
+                held = held[_known(X, np.setdiff1d(np.arange(n), held), held, kinds)]
             self.model_ = clone(model).fit(take(X, np.setdiff1d(np.arange(n), held)), kinds=kinds, progress=progress)
-            scores.append(self.model_.score_samples(take(X, held)) if len(held) else np.zeros(0))
+            scores.append(self.score_samples(take(X, held)) if len(held) else np.zeros(0))
         if how == "cross":
             self.model_ = clone(model).fit(X, kinds=kinds, progress=progress)
         elif isinstance(self.model_, DenoisingNeighbours):
-            self.model_.remember(take(X, held))
+            self.model_.remember(take(X, held[self.model_.schema_.accepts(take(X, held))]))
         normal = take(X, rng.numpy_generator(seed, "normal rows").permutation(n)[:NORMAL_ROWS])
         return self._calibrate(np.concatenate(scores), normal)
 
     def _prototype(self) -> Any:
         if self.model is None:
             return DenoisingNeighbours()
+        if isinstance(self.model, DenoisingNeighbours):
+            return clone(self.model)
         if "score" not in getattr(self.model, "capabilities", ()):
             raise CapabilityError(f"{type(self.model).__name__} has no score", hint="give an estimator such as ectype.VAE()")
         if self.model.get_params().get("conditional"):
@@ -145,10 +153,10 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
 
     def _calibrate(self, scores: np.ndarray, normal: Any) -> NoveltyDetector:
         """The threshold that so many scores of normal rows give; ``normal`` are rows whose values explanations may borrow."""
-        scores = np.sort(scores[np.isfinite(scores)])
+        scores = np.sort(_ranked(scores))
         n = len(scores)
         if not n:
-            raise DataError("there are no normal rows to calibrate on", expected="rows with a finite score", got="none")
+            raise DataError("there are no normal rows to calibrate on", expected="scores of at least one row", got="none")
         self.calibration_scores_, self.n_calibration_, self.normal_ = scores, n, normal
         self.set_rate(self.false_alarm_rate)
         return self
@@ -156,19 +164,25 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
     def set_rate(self, false_alarm_rate: float) -> NoveltyDetector:
         """Move the threshold of a fitted detector to another false-alarm rate."""
         validate(type(self).__name__, {"false_alarm_rate": false_alarm_rate}, annotations(type(self).__init__))
-        self.false_alarm_rate, n = false_alarm_rate, self.n_calibration_
-        k = max(1, math.floor(false_alarm_rate * (n + 1) + 1e-9))
+        self.false_alarm_rate, n, rate = false_alarm_rate, self.n_calibration_, float(false_alarm_rate)
+        k = max(1, math.floor(rate * (n + 1) + 1e-9))
         self.offset_, self.false_alarm_rate_ = float(self.calibration_scores_[k - 1]), k / (n + 1)
-        needed = math.ceil(1 / false_alarm_rate - 1e-9) - 1
+        needed, distinct = math.ceil(1 / rate - 1e-9) - 1, len(np.unique(self.calibration_scores_))
         self.notes_ = [] if n >= needed else [f"{n} normal rows to calibrate on hold a false-alarm rate of {1 / (n + 1):.3g}; "
-                                              f"{false_alarm_rate:g} needs {needed}"]
+                                              f"{rate:g} needs {needed}"]
+        if distinct < FEW_DISTINCT * n:
+            self.notes_.append(f"the {n} normal rows to calibrate on have {distinct} different scores: copies of a row say no more "
+                               "than the row")
+        if self.offset_ == -np.inf:
+            self.notes_.append(f"no row can be novel at a false-alarm rate of {rate:g}: too many of the normal rows have no finite score")
         return self
 
     @classmethod
     def calibrated(cls, model: Any, scores: Any, normal: Any = None, *, false_alarm_rate: float = 0.05) -> NoveltyDetector:
         """A detector from a model that is fitted already and the scores of normal rows that it has not seen.
 
-        scores : ``(n,)``, for example ``model.held_out_scores_``.
+        scores : ``(n,)``, for example ``model.held_out_scores_``. Rows held out in training chose the weights, where it stopped early:
+            they look a little more normal than new ones, and the rate is exact only for rows that had no part in the training.
         normal : a few normal rows, whose values explanations may borrow; not needed for autoencoders.
         """
         check_is_fitted(model)
@@ -194,13 +208,14 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
 
     def score_samples(self, X: Any) -> np.ndarray:
         """The model's score of each row, ``(N,)``: higher = more normal. With ``unseen="novel"`` a value that normal rows cannot tell
-        about takes 10⁶ from it."""
+        about takes 10⁶ from it; a row too far off to have a score has −inf."""
         X, unseen = self._given(X)
-        return self.model_.score_samples(X) - UNSEEN * unseen.sum(1)
+        return _ranked(self.model_.score_samples(X)) - UNSEEN * unseen.sum(1)
 
     def decision_function(self, X: Any) -> np.ndarray:
         """The score minus the threshold, ``(N,)``: negative = novel."""
-        return self.score_samples(X) - self.offset_
+        scores = self.score_samples(X)
+        return np.subtract(scores, self.offset_, out=np.zeros(len(scores)), where=scores != self.offset_)    # −inf − (−inf) is 0 here
 
     def predict(self, X: Any) -> np.ndarray:
         """+1 for a normal row and −1 for a novel one, ``(N,)``."""
@@ -258,10 +273,10 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         if self.normal_ is None:
             raise CapabilityError(f"{type(self.model_).__name__} is explained with the help of normal rows, of which none were kept",
                                   hint="NoveltyDetector.calibrated(…, normal=rows); on the command line --normal FILE")
-        table, before = self.model_.schema_.is_table, self.model_.score_samples(X)
+        table, before = self.model_.schema_.is_table, self._finite_scores(X)
         gains = np.zeros((len(X), X.shape[1]) if table else X.shape)
         for region in range(X.shape[1]) if table else _patches(X.shape[1:], self.model_.schema_.is_image):
-            changes = [self.model_.score_samples(_replaced(X, self.normal_, i, region)) - before for i in range(len(self.normal_))]
+            changes = [self._finite_scores(_replaced(X, self.normal_, i, region)) - before for i in range(len(self.normal_))]
             change = np.mean(changes, axis=0)
             if table:
                 gains[:, region] = change
@@ -270,6 +285,9 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
                 gains[(slice(None), *region)] = (change / size).reshape(-1, *(1,) * (X.ndim - 1))
         return gains
 
+    def _finite_scores(self, X: Any) -> np.ndarray:
+        return np.maximum(_ranked(self.model_.score_samples(X)), LOWEST)
+
     # -- files -----------------------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike) -> Path:
@@ -277,10 +295,14 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         check_is_fitted(self)
         folder = self.model_.save(path)
         schema, normal = self.model_.schema_, self.normal_
+        neighbours = isinstance(self.model_, DenoisingNeighbours)
+        if not neighbours:
+            (folder / MEMORY).unlink(missing_ok=True)           # of a detector that was there before
         described = {
-            "format": FORMAT, "model": "neighbours" if isinstance(self.model_, DenoisingNeighbours) else "family",
-            "default": self.model is None, "false_alarm_rate": self.false_alarm_rate, "calibration": self.calibration,
-            "unseen": self.unseen, "calibration_scores": self.calibration_scores_.tolist(), "n_features_in": self.n_features_in_,
+            "format": FORMAT, "model": "neighbours" if neighbours else "family", "sha256": _digests(folder),
+            "default": self.model is None, "false_alarm_rate": float(self.false_alarm_rate), "calibration": self.calibration,
+            "unseen": self.unseen, "n_features_in": self.n_features_in_,
+            "calibration_scores": [s if s > -np.inf else None for s in self.calibration_scores_.tolist()],
             "feature_names_in": list(map(str, getattr(self, "feature_names_in_", []))) or None,
             "normal": None if normal is None or not len(normal) else _finite(schema.encode(normal[schema.accepts(normal)])),
         }
@@ -291,7 +313,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
 
     @classmethod
     def load(cls, path: str | os.PathLike, *, device: str = "auto") -> NoveltyDetector:
-        """What :meth:`save` wrote. Raises :class:`SavedModelError` where the folder is incomplete, damaged, or of a newer format."""
+        """What :meth:`save` wrote. Raises :class:`SavedModelError` where the folder is incomplete, damaged, or of a newer format, or where
+        the model in it is not the one that was calibrated."""
         file = Path(path) / DETECTOR
         if not file.is_file():
             raise SavedModelError(f"{path} holds no detector", expected="a folder written by NoveltyDetector.save",
@@ -300,6 +323,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
             d = json.loads(file.read_text())
             if d["format"] > FORMAT:
                 raise SavedModelError(f"{file} was written by a newer version", expected=f"format {FORMAT} or older", got=d["format"])
+            _check_digests(file, d.get("sha256", {}))               # format 1 had none
             model = (DenoisingNeighbours.load if d["model"] == "neighbours" else load)(path, device=device)
             detector = cls(None if d["default"] else clone(model), false_alarm_rate=d["false_alarm_rate"], calibration=d["calibration"],
                            unseen=d["unseen"])
@@ -309,8 +333,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
             schema = model.schema_
             dtype = np.uint8 if schema.is_image else np.float32
             normal = None if d["normal"] is None else schema.decode(np.array(d["normal"], dtype=np.float64).astype(dtype))
-            return detector._calibrate(np.asarray(d["calibration_scores"], np.float64), normal)
-        except (ValueError, KeyError, TypeError) as error:
+            return detector._calibrate(np.asarray(d["calibration_scores"], np.float64), normal)      # null, which is −inf, becomes NaN
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             if isinstance(error, SavedModelError):
                 raise
             what = f"{file} is damaged ({type(error).__name__}: {error})"
@@ -326,6 +350,24 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
 def take(X: Any, rows: np.ndarray) -> Any:
     """Some rows of a DataFrame or an array."""
     return X.iloc[rows] if isinstance(X, pd.DataFrame) else X[rows]
+
+
+def _ranked(scores: np.ndarray) -> np.ndarray:
+    """Scores that can be ordered: a row so far off that its score overflowed, which is NaN, is below all others."""
+    return np.where(np.isnan(scores), -np.inf, scores)
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of the files that a detector belongs to, as far as they are there."""
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (WEIGHTS, MEMORY) if (folder / name).is_file()}
+
+
+def _check_digests(file: Path, expected: Mapping[str, str]) -> None:
+    found = _digests(file.parent)
+    for name, digest in expected.items():
+        if name in found and found[name] != digest:
+            raise SavedModelError(f"{file} was calibrated for another {name}", expected=f"sha256 {digest[:12]}…",
+                                  got=f"{found[name][:12]}…", hint=f"save the detector again, or delete {DETECTOR} to use the model alone")
 
 
 def _identical(X: Any, schema: Schema) -> np.ndarray:
