@@ -1,10 +1,11 @@
 # make demo   set up, compare the five families on the bundled digits, print the path of the report
 # make test   set up, run the whole test suite
+# make docs   set up, run the code of docs/pages and write docs/guide
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo test lint quality clean
+.PHONY: demo test lint quality docs clean
 
 demo: $(READY)
 	$(BIN)/ectype compare digits --out ectype-out/digits
@@ -13,10 +14,13 @@ test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 lint: $(READY)
-	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff check src tests bench docs
 
 quality: $(READY)
 	$(BIN)/python -m bench.quality
+
+docs: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python docs/build.py
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed: make PYTHON=python3.11"'
