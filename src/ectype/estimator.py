@@ -241,14 +241,19 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     @_can("encode", "decode")
     def reconstruct(self, X: Any, condition: Any = None) -> Any:
         """Each row encoded and decoded."""
-        return self.schema_.decode(self._by_batch(*self._given(X, condition), self.objective_.reconstruct))
+        return self._rebuilt(X, condition)
 
     @_can("denoise")
     def denoise(self, X: Any, condition: Any = None) -> Any:
         """Noisy rows restored, in the container, columns and dtypes of the training data. Pixels beyond their range are cut to it."""
+        check_is_fitted(self)
         if self.schema_.is_image:
             X = np.clip(as_container(X), 0, self.schema_.blocks[0].top)
-        return self.schema_.decode(self._by_batch(*self._given(X, condition), self.objective_.reconstruct))
+        return self._rebuilt(X, condition)
+
+    def _rebuilt(self, X: Any, condition: Any) -> Any:
+        rows = self.schema_.decode(self._by_batch(*self._given(X, condition), self.objective_.reconstruct))
+        return rows.set_axis(X.index, axis=0) if isinstance(rows, pd.DataFrame) and isinstance(X, pd.DataFrame) else rows
 
     # -- scores ----------------------------------------------------------------------------------------------------------------
 

@@ -187,3 +187,24 @@ def test_damaged_runs(ectype, trained, people, tmp_path, command):
     (run / "model.safetensors").write_bytes(b"cut short")
     answer = ectype(command, run, *words)
     assert answer.code == 2 and "truncated" in answer.err and answer.out == ""
+
+
+def test_rows_in_place_of_codes_are_said(ectype, trained, people, tmp_path):
+    answer = ectype("decode", trained / "table", people, "--out", tmp_path / "x.csv")
+    assert answer.code == 2 and "holds no codes" in answer.err and "words in the column 'city'" in answer.err and "ectype encode" in answer.err
+
+
+def test_of_many_pictures_the_first_are_drawn_and_it_is_said_which_are_which(ectype, trained, tmp_path, monkeypatch):
+    from PIL import Image
+
+    def height():
+        with Image.open(tmp_path / "x.png") as image:
+            return image.height
+
+    monkeypatch.setattr("ectype.cli.apply.MOST_PAIRS", 16)
+    answer = ectype("reconstruct", trained / "images", trained / "images.npz", "--out", tmp_path / "x.png")
+    assert answer.code == 0 and "the first 16 of 60 pictures: a row as given, and below it the same ones after reconstruct" in answer.err
+    of_few = height()
+    monkeypatch.setattr("ectype.cli.apply.MOST_PAIRS", 32)
+    ectype("reconstruct", trained / "images", trained / "images.npz", "--out", tmp_path / "x.png")
+    assert height() > 1.8 * of_few

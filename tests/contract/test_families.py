@@ -524,3 +524,10 @@ def test_weights_do_not_depend_on_the_global_state(name):
     torch.manual_seed(2)
     b = weights_of(new(name).fit(DATA[home(name)]))
     assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.parametrize("family", [n for n in NAMES if {"encode", "decode"} <= registry.load(n).capabilities and n != "conv"])
+def test_what_is_rebuilt_keeps_the_index_of_its_rows(family):
+    model, X = fitted(family), DATA["table"].iloc[20:30].set_axis(list("abcdefghij"), axis=0)
+    assert model.reconstruct(X).index.equals(X.index)
+    assert not hasattr(model, "denoise") or model.denoise(X).index.equals(X.index)

@@ -46,7 +46,7 @@ COMMANDS = {
     "reconstruct": Command("apply:reconstruct", "RUN DATA --out FILE", "Encode and decode each row or image."),
     "denoise": Command("apply:denoise", "RUN DATA --out FILE", "Restore noisy rows, images or signals."),
     "score": Command("apply:score", "RUN DATA --out FILE", "Say of each row or image how much it is like the training data."),
-    "classify": Command("classify:classify", "fit|predict …", "Learn classes from few labels, and predict them."),
+    "classify": Command("classify:classify", "fit|predict …", "Learn classes from few labels (blank: unlabelled), and predict them."),
     "detect": Command("detect:detect", "RUN DATA --out FILE", "Say which rows or images are unlike the normal ones, how surely, and why."),
     "models": Command("about:models", "[NAME]", "List the families of models, or show one with all its settings."),
     "data": Command("about:data", "DATA", "Show how data are understood: columns, kinds, blanks, ranges."),

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 from tyro.conf import Positional, arg
 
+from .. import registry
 from ..data.sources import load as load_data
-from ..errors import CapabilityError, InvalidParameterError, UnknownNameError
+from ..errors import CapabilityError, DataFileError, InvalidParameterError, UnknownNameError
 from ..estimator import load
 from ..uses.pictures import code_map
 from . import COMMANDS
@@ -23,6 +24,7 @@ from .runs import MODEL, Rows, read_config, read_rows
 from .terminal import Terminal
 
 PAIRS_IN_A_ROW = 16         # of originals and reconstructions in a PNG
+MOST_PAIRS = 128            # of them; a file of arrays holds all
 CHUNK = 8192                # rows between two looks at the clock; a multiple of the estimator's batches
 MOST_COLUMNS = 20           # of a PNG in which each condition has its column
 
@@ -165,7 +167,11 @@ def _rework(argv: list[str], command: str, needed: set[str]) -> int:
     X = _in_chunks(getattr(model, command), rows.X, rows.condition, terminal, command)
     pairs = None
     if model.schema_.is_image:
-        pairs = [row for pair in zip(in_rows(rows.X, PAIRS_IN_A_ROW), in_rows(X, PAIRS_IN_A_ROW), strict=True) for row in pair]
+        given, made = (in_rows(v[:MOST_PAIRS], PAIRS_IN_A_ROW) for v in (rows.X, X))
+        pairs = [row for pair in zip(given, made, strict=True) for row in pair]
+        if output.format == ".png":
+            shown = f"the first {MOST_PAIRS} of {len(X):,} pictures" if len(X) > MOST_PAIRS else "the pictures"
+            terminal.note(f"{flags.out} has {shown}: a row as given, and below it the same ones after {command}")
     _write(output, X, rows.condition, model, config, pairs, beside=rows.X)
     _done(flags, terminal, len(X))
     return 0
@@ -176,6 +182,10 @@ def decode(argv: list[str]) -> int:
     flags, model, config, terminal = _begin(argv, "decode", Decode, {"encode", "decode"})
     output = _output(flags, model)
     codes = load_data(flags.codes).X
+    if isinstance(codes, pd.DataFrame) and any(dtype.kind not in "biuf" for dtype in codes.dtypes):
+        words = next(c for c in codes.columns if codes[c].dtype.kind not in "biuf")
+        raise DataFileError(f"{flags.codes} holds no codes", expected="numbers, as `ectype encode` writes them",
+                            got=f"words in the column {words!r}", hint=f"ectype encode {flags.run} DATA --out codes.csv")
     y = _condition(flags.condition, model, len(codes), config)
     X = _in_chunks(model.inverse_transform, codes, y, terminal, "decoding")
     _write(output, X, y, model, config, in_rows(X) if model.schema_.is_image else None)
@@ -203,7 +213,8 @@ def _begin(argv: list[str], command: str, flags_class: type, needed: set[str]) -
     terminal, model = Terminal(quiet=flags.quiet), load(flags.run)
     absent = sorted(needed - model.capabilities)
     if absent:
-        raise CapabilityError(f"{type(model).__name__} cannot {' and '.join(absent)}", hint="`ectype models` shows which can")
+        able = [n for n in registry.names() if needed <= registry.load(n).capabilities]
+        raise CapabilityError(f"{type(model).__name__} cannot {' and '.join(absent)}", hint=f"these can: {', '.join(able)}")
     _warn_if_interrupted(model, flags.run, terminal)
     return flags, model, read_config(flags.run), terminal
 
