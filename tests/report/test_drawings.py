@@ -127,3 +127,9 @@ def test_a_column_of_figures_has_one_number_of_decimals():
 def test_those_that_are_written_alike_are_best_together(better, winners):
     figures = {n: {"mean": v, "better": better} for n, v in (("a", 0.42), ("b", 0.503), ("c", 0.9), ("d", None))}
     assert numbers.best("c2st", figures) == winners
+
+
+def test_no_two_rows_look_alike():
+    from ectype.report.charts import colour, shape
+
+    assert len({(shape(i), colour(i)) for i in range(49)}) == 49

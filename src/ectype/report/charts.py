@@ -60,8 +60,8 @@ def marker(kind: str, x: float, y: float, r: float, cls: str) -> str:
 
 
 def shape(index: int) -> str:
-    """The shape of the row with this number."""
-    return SHAPES[index % len(SHAPES)]
+    """The shape of the row with this number; where the colours come round again, the shapes are shifted, so that no two rows look alike."""
+    return SHAPES[(index + index // len(SHAPES)) % len(SHAPES)]
 
 
 def colour(index: int) -> str:

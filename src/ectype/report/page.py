@@ -17,7 +17,6 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from .. import registry
 from ..errors import DataFileError
 from . import charts
 from .cards import Samples, card
@@ -81,10 +80,8 @@ def read_results(directory: Path) -> dict[str, Any]:
 
 
 def _numbers(models: Mapping[str, Any]) -> dict[str, int]:
-    """The number that gives each row its colour and shape: a family has the same one on every page."""
-    known = registry.names()
-    others = [name for name in models if name not in known]
-    return {name: known.index(name) if name in known else len(known) + others.index(name) for name in models}
+    """The number that gives each row its colour and shape: its place on the page."""
+    return {name: i for i, name in enumerate(models)}
 
 
 def _picture(results: Mapping[str, Any], numbers: Mapping[str, int], width: int, height: int) -> Markup:

@@ -277,12 +277,7 @@ def displacement(network: DDPM, stored: np.ndarray, sigma: float) -> np.ndarray:
 
 def columns_of(features: Relaxation) -> np.ndarray:
     """The column that each feature belongs to, ``(F,)``; a pixel or a sample of a signal is its own."""
-    if features.is_image or features.is_signal:
-        return np.arange(math.prod(features.shape))
-    number = features.number.cpu().numpy()
-    spikes = np.repeat(number[features.spiked.cpu().numpy()], features.is_spike.sum(1).cpu().numpy())
-    onehot = np.repeat(features.onehot.cpu().numpy(), features.inside.sum(1).cpu().numpy())
-    return np.concatenate([number, features.mark.cpu().numpy(), spikes, features.binary.cpu().numpy(), onehot]).astype(int)
+    return np.arange(math.prod(features.shape)) if len(features.shape) > 1 else features.column.cpu().numpy()
 
 
 def by_column(errors: np.ndarray, column: np.ndarray, n_columns: int) -> np.ndarray:
