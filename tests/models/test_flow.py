@@ -10,7 +10,8 @@ from torch import nn
 
 import ectype
 from ectype.data.schema import Schema
-from ectype.models.flow import BOUND, Coupling, FlowObjective, Fresh, Middle, masks
+from ectype.models.flow import FlowObjective, Fresh, Middle
+from ectype.nn.coupling import BOUND, Coupling, masks
 from ectype.rng import Rows
 from ectype.spec import Net
 
@@ -91,7 +92,7 @@ def test_a_new_flow_is_the_identity():
 
 def test_a_coupling_keeps_one_half_and_moves_the_other():
     objective, x, _ = flow(5)
-    for layer, mask in zip(objective.layers, masks(5, 4), strict=True):
+    for layer, mask in zip(objective.flow.layers, masks(5, 4), strict=True):
         z, _ = layer(x, None)
         assert torch.equal(z[:, mask == 1], x[:, mask == 1]) and not torch.isclose(z[:, mask == 0], x[:, mask == 0]).all(0).any()
 
