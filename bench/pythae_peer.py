@@ -78,6 +78,8 @@ def main() -> None:
     train, held_out = (BaseDataset(x, torch.zeros(len(x))) for x in parts.values())
     shape = AEConfig(input_dim=(1, 28, 28), latent_dim=job["latent_dim"])
     model = AE(shape, encoder=Encoder_Conv_AE_MNIST(shape), decoder=Decoder_Conv_AE_MNIST(shape)) if job["network"] == "conv" else AE(shape)
+    if "initial" in job:
+        np.savez(job["initial"], *(p.detach().numpy() for p in model.parameters()))
     clock = Clock(job["batch_size"], job.get("seconds"))
     with TemporaryDirectory() as folder:
         settings = BaseTrainerConfig(output_dir=folder, num_epochs=job.get("epochs", 10**6), learning_rate=job["lr"], seed=job["seed"],

@@ -1,11 +1,11 @@
 """Images a second in training: pythae's trainer and this project's loop on the same network, the same pictures, the same loss.
 
-The networks are pythae's: its autoencoder for MNIST (strided and transposed convolutions with batch normalisation, 17.2 million
-parameters) and its default perceptron (784-512-16). Loss Σₖ (x_hatₖ − xₖ)² with x in [0, 1], Adam at the same rate, same batch size,
-one thread each. Ours has bfloat16 (``precision="bfloat16"``), and its own arithmetic of convolutions with many channels on
-few pixels (``nn/taps.py``). Both times include the evaluation on the same held-out pictures after each epoch. Both curves are recorded
-against images seen; ours runs on for as long as its learning rate falls, which the peer's does not, so that all
-that is compared was trained at the same rate.
+The networks are pythae's: its autoencoder for MNIST (strided and transposed convolutions with batch normalisation, 17.2 million parameters)
+and its default perceptron (784-512-16); ours starts from the weights that it started from. Loss Σₖ (x_hatₖ − xₖ)² with x in [0, 1], Adam at
+the same rate, same batch size, one thread each. Ours has bfloat16 (``precision="bfloat16"``), and its own arithmetic of convolutions with
+many channels on few pixels (``nn/taps.py``). Both times include the evaluation on the same held-out pictures after each epoch. Both curves
+are recorded against images seen; ours runs on for as long as its learning rate falls, which the peer's does not, so that all that is
+compared was trained at the same rate.
 
 ``python -m bench.pythae_speed PYTHON [NETWORK …]``: PYTHON is the interpreter of an environment with pythae and torch. MNIST is read from
 ``ECTYPE_DATA_DIR``. Rounds alternate, figures are medians over three (convolutions: one, of several minutes). Bars: 3 times as many images
@@ -31,7 +31,7 @@ from bench.record import write
 from ectype.data.schema import Schema
 from ectype.data.sources import load
 from ectype.nn.taps import Conv2d, ConvTranspose2d
-from ectype.rng import preserved, reseed
+from ectype.rng import preserved
 from ectype.spec import Train
 from ectype.train.loop import STABLE, Parts, train
 from ectype.train.objective import Objective, n_parameters
@@ -81,27 +81,30 @@ def settings(network: str) -> Train:
                  warmup=0, ema=0.0, validation=share, patience=0.0, device="cpu", precision="bfloat16", threads=THREADS)
 
 
-def ours(network: str, schema: Schema, x: Tensor, seed: int) -> dict[str, Any]:
-    """One run of the loop."""
+def ours(network: str, schema: Schema, x: Tensor, seed: int, initial: list[np.ndarray]) -> dict[str, Any]:
+    """One run of the loop from the ``initial`` weights."""
     with preserved():
-        reseed(seed, "weights")
         objective = SameNetwork(schema, {"conv": convolutions, "mlp": perceptron}[network]())
+    with torch.no_grad():
+        for p, value in zip(objective.parameters(), initial, strict=True):
+            p.copy_(torch.from_numpy(value))
     outcome = train(objective, x, None, settings(network), seed)
     curve = [{"images": r["step"] * BATCH, "train": round(r["loss"], 4), "held_out": round(r["held_out"], 4)} for r in outcome.history]
     return {"parameters": n_parameters(objective), "images_per_s": round(outcome.steps * BATCH / outcome.seconds, 1), "curve": curve}
 
 
-def peer(python: str, network: str, x: Tensor, seed: int) -> dict[str, Any]:
-    """One run of pythae's trainer on the rows that our loop trains on, and its curve on those that it holds out."""
+def peer(python: str, network: str, x: Tensor, seed: int) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """One run of pythae's trainer on the rows that our loop trains on, its curve on those that it holds out, and its first weights."""
     parts = Parts.of(x, None, settings(network), seed)
     with TemporaryDirectory() as folder:
-        data, job = Path(folder) / "mnist.npz", Path(folder) / "job.json"
+        data, initial, job = (Path(folder) / name for name in ("mnist.npz", "initial.npz", "job.json"))
         np.savez(data, train=parts.x[:, 0].numpy(), held_out=parts.x_held[:, 0].numpy(), test=np.zeros((0, 28, 28), np.uint8))
         job.write_text(json.dumps({"data": str(data), "network": network, "latent_dim": LATENT_DIM, "batch_size": BATCH, "lr": LR,
-                                   "threads": THREADS, "seed": seed, "epochs": EPOCHS[network]}))
+                                   "threads": THREADS, "seed": seed, "epochs": EPOCHS[network], "initial": str(initial)}))
         script = Path(__file__).with_name("pythae_peer.py")
         done = subprocess.run([python, str(script), str(job)], capture_output=True, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+        with np.load(initial) as weights:
+            return json.loads(done.stdout.splitlines()[-1]), [weights[name] for name in weights.files]
 
 
 def together(a: dict[str, Any], b: dict[str, Any]) -> list[dict[str, float]]:
@@ -117,7 +120,10 @@ def main() -> None:
     x = torch.from_numpy(schema.encode(pictures))
     result: dict[str, Any] = {}
     for network in networks:
-        runs = [(ours(network, schema, x, seed), peer(python, network, x, seed)) for seed in range(ROUNDS[network])]
+        runs = []
+        for seed in range(ROUNDS[network]):
+            theirs, initial = peer(python, network, x, seed)
+            runs.append((ours(network, schema, x, seed, initial), theirs))
         if {a["parameters"] for a, _ in runs} != {b["parameters"] for _, b in runs}:
             raise RuntimeError(f"the networks differ: {runs[0][0]['parameters']} and {runs[0][1]['parameters']} parameters")
         result[network] = {"parameters": runs[0][0]["parameters"], "bar": f"ratio >= {BARS[network]}",

@@ -45,6 +45,18 @@ def test_convolution(size, geometry):
     agree(nn.Conv2d(3, 4, *geometry), Conv2d(3, 4, *geometry), torch.randn(2, 3, *size))
 
 
+@pytest.mark.parametrize("layer", [Conv2d(2, 3, 4, 2, 1), ConvTranspose2d(2, 3, 3, 2, 1)], ids=["conv", "transposed"])
+def test_gradients_of_gradients(layer):
+    """A gradient penalty differentiates the gradient in x by the weights."""
+    torch.manual_seed(0)
+    x, weight = torch.randn(2, 2, 5, 4, dtype=torch.float64, requires_grad=True), layer.double().weight.requires_grad_()
+
+    def run(x, w):
+        return torch.func.functional_call(layer, {"weight": w, "bias": layer.bias.detach()}, (x,))
+
+    assert torch.autograd.gradcheck(run, (x, weight)) and torch.autograd.gradgradcheck(run, (x, weight))
+
+
 def test_sums_over_taps_are_exact_in_short_numbers():
     """In bfloat16 the only error beyond that of the factors is the rounding of the products and of the result."""
     torch.manual_seed(0)

@@ -32,29 +32,45 @@ def pays(x: Tensor, layer: nn.Conv2d | nn.ConvTranspose2d, small: tuple[int, int
 
 
 class TapProducts(torch.autograd.Function):
-    """y[o] += x[i] wₜ for each (t, i, o) of ``pairs``: ``(B, H, W, C_in)``, ``(taps, C_in, C_out)`` → ``(B, *size, C_out)``.
+    """y[o] += x[i] wₜ for each (t, i, o) of ``pairs``: ``(B, H, W, C_in)``, a layer's weight → ``(B, *size, C_out)``.
 
-    Sums over taps are kept in float32, as within a product.
+    The weight is ``(C_out, C_in, *kernel)``, or ``(C_in, C_out, *kernel)`` of a ``transposed`` convolution. In channels-last order its taps
+    are matrices already, so that it is read once and its gradient written once. Sums over taps are kept in float32, as within a product.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, w: Tensor, size: tuple[int, int], pairs: tuple[Pair, ...]) -> Tensor:
-        ctx.pairs = pairs
-        ctx.save_for_backward(x, w)
-        y = _sum_like(x, (len(x), *size, w.shape[2]))
+    def forward(ctx: Any, x: Tensor, weight: Tensor, size: tuple[int, int], pairs: tuple[Pair, ...], transposed: bool) -> Tensor:
+        ctx.pairs, ctx.transposed = pairs, transposed
+        w = _taps(weight.to(x.dtype))
+        ctx.save_for_backward(x, weight)
+        ctx.w = w
+        y = _sum_like(x, (len(x), *size, w.shape[2 if transposed else 1]))
         for t, i, o in pairs:
-            y[o] += x[i] @ w[t]
+            seen = x[i]
+            y[o] += (seen.flatten(0, 2) @ (w[t] if transposed else w[t].T)).view(*seen.shape[:3], -1)
         return y.to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
-        (x, w), dy = ctx.saved_tensors, dy.contiguous()
-        dx, dw = _sum_like(x, x.shape), torch.zeros_like(w)
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor, None, None, None]:
+        (x, weight), dy = ctx.saved_tensors, dy.contiguous()
+        w = _taps(weight.to(x.dtype)) if torch.is_grad_enabled() else ctx.w         # a gradient of this gradient needs the weight itself
+        dx = _sum_like(x, x.shape) if ctx.needs_input_grad[0] else None
+        d_weight = torch.empty_like(weight)
+        dw, met = _taps(d_weight), {t for t, _, _ in ctx.pairs}
+        for t in range(len(dw)):
+            if t not in met:
+                dw[t].zero_()
         for t, i, o in ctx.pairs:
-            seen, g = x[i], dy[o].flatten(0, 2)
-            dw[t] = seen.flatten(0, 2).T @ g
-            dx[i] += (g @ w[t].T).view(seen.shape)
-        return dx.to(x.dtype), dw, None, None
+            seen, g = x[i].flatten(0, 2), dy[o].flatten(0, 2)
+            dw[t] = seen.T @ g if ctx.transposed else g.T @ seen
+            if dx is not None:
+                dx[i] += (g @ (w[t].T if ctx.transposed else w[t])).view(x[i].shape)
+        return None if dx is None else dx.to(x.dtype), d_weight, None, None, None
+
+
+def _taps(weight: Tensor) -> Tensor:
+    """A weight ``(A, B, *kernel)`` as one matrix for each tap, ``(taps, A, B)``."""
+    return weight.permute(2, 3, 0, 1).flatten(0, 1)
 
 
 def _sum_like(x: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -94,8 +110,7 @@ class Conv2d(nn.Conv2d):
     def _by_taps(self, x: Tensor, large: tuple[int, int], small: tuple[int, int]) -> Tensor:
         """The sum over taps, in the arithmetic of ``x``."""
         pairs = tuple((t, of_large, of_small) for t, of_small, of_large in connections(small, large, self))
-        w = self.weight.to(x.dtype).permute(2, 3, 1, 0).flatten(0, 1)                           # (taps, C_in, C_out)
-        return _with_bias(TapProducts.apply(_channels_last(x), w, small, pairs), self.bias)
+        return _with_bias(TapProducts.apply(_channels_last(x), self.weight, small, pairs, False), self.bias)
 
 
 class ConvTranspose2d(nn.ConvTranspose2d):
@@ -111,8 +126,7 @@ class ConvTranspose2d(nn.ConvTranspose2d):
 
     def _by_taps(self, x: Tensor, large: tuple[int, int], small: tuple[int, int]) -> Tensor:
         """The sum over taps, in the arithmetic of ``x``."""
-        w = self.weight.to(x.dtype).permute(2, 3, 0, 1).flatten(0, 1)                           # (taps, C_in, C_out)
-        return _with_bias(TapProducts.apply(_channels_last(x), w, large, connections(small, large, self)), self.bias)
+        return _with_bias(TapProducts.apply(_channels_last(x), self.weight, large, connections(small, large, self), True), self.bias)
 
 
 def _short(x: Tensor) -> Tensor:
