@@ -95,3 +95,7 @@ class MissingExtraError(EctypeError, ImportError):
 
 class DivergedError(EctypeError, RuntimeError):
     """Training kept leaving the finite numbers, also at a lower rate."""
+
+
+class CalibrationWarning(UserWarning):
+    """A novelty detector cannot hold the false-alarm rate that was asked for, or holds it for less than it seems."""

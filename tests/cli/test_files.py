@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from ectype.cli.files import GAP, GROUND, Output, in_rows, is_numeric, sheet, whole
+from ectype.cli.files import GAP, GROUND, LINE, Output, in_rows, is_numeric, sheet, whole
 from ectype.data.schema import Schema
 from ectype.data.sources import load
 from ectype.errors import DataFileError
@@ -75,7 +75,7 @@ def test_standard_output_takes_csv(capsys):
 
 @pytest.mark.parametrize(("out", "kwargs", "words"), [
     ("t.png", {}, ".csv, .csv.gz"), ("t.docx", {}, ".parquet"), ("t", {}, ".npy"), ("no/such/t.csv", {}, "mkdir -p"),
-    (".", {}, "is a folder"), ("t.csv", {"images": True}, ".png, .npz or .npy"), ("-", {"images": True}, ".png"),
+    (".", {}, "is a folder"), ("t.csv", {"images": True}, ".png, .npz, .npy, .zip or FOLDER/"), ("-", {"images": True}, ".png"),
     ("t.npz", {"numeric": False}, "numbers only"),
 ])
 def test_what_does_not_fit_is_said_before_the_work(tmp_path, monkeypatch, out, kwargs, words):
@@ -120,3 +120,23 @@ def test_images_of_fractions_and_of_two_channels():
     assert sheet([np.full((1, 32, 32), 0.5)], top=1.0)[GAP, GAP] == 128
     two = np.stack([np.full((1, 32, 32), 255), np.zeros((1, 32, 32))], axis=-1)
     assert sheet([two], top=255).ndim == 2 and sheet([two], top=255)[GAP, GAP] == 255
+
+
+@pytest.mark.parametrize("out", ["new/", "new.zip"])
+def test_a_picture_each_is_read_again_with_its_label(tmp_path, out):
+    images = np.arange(4 * 6 * 5, dtype=np.uint8).reshape(4, 6, 5)
+    Output(f"{tmp_path}/{out}", images=True).write_images(images, pd.Series(["b", "a", "b", "a"]), top=119, rows=[])
+    back = load(str(tmp_path / out))
+    order = [1, 3, 0, 2]                                # folder after folder
+    np.testing.assert_array_equal(back.X, np.round(images[order] * (255 / 119)).astype(np.uint8))
+    assert list(back.y) == ["a", "a", "b", "b"]
+    with pytest.raises(DataFileError, match="a new or an empty folder" if out == "new/" else "FOLDER"):
+        Output(f"{tmp_path}/{out}" if out == "new/" else str(tmp_path / "x.docx"), images=True)
+
+
+def test_captions_stand_below_their_images():
+    image = np.zeros((1, 96, 96), np.uint8)
+    page = sheet([image, image], 255, [["row 7"], []])
+    assert page.shape == (2 * 96 + 3 * GAP + LINE, 96 + 2 * GAP)
+    strip = page[GAP + 96 : GAP + 96 + LINE]
+    assert (strip > 200).sum() > 20 and (page[-GAP - 96 : -GAP, GAP:-GAP] == 0).all()

@@ -243,3 +243,10 @@ def test_images_and_their_labels(ectype, tmp_path):
 def test_a_value_that_cannot_be_read_is_said_in_the_words_of_its_constraint(ectype, tmp_path, words, message):
     answer = ectype("fit", "denoising", "iris", "--out", tmp_path / "run", *words)
     assert answer.code == 2 and message in answer.err and "typing" not in answer.err and not (tmp_path / "run").exists()
+
+
+def test_a_refused_fit_leaves_nothing(ectype, tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("a,b\n" + "\n".join(f"{i},{i % 7}" for i in range(30)))
+    status, _, err = ectype("fit", "autoencoder", str(table), "--latent-dim", "2", "--out", str(tmp_path / "run"))
+    assert status == 2 and "expected" in err and not (tmp_path / "run").exists()

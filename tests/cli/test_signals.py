@@ -11,7 +11,7 @@ from PIL import Image
 from scipy.io import wavfile
 
 from ectype.cli import main
-from ectype.cli.files import Output, wave_names
+from ectype.cli.files import Output, file_names
 from ectype.cli.plots import MOST, draw_signals
 from ectype.data.schema import Schema
 from ectype.data.sources import load
@@ -164,7 +164,7 @@ def test_a_comparison(ectype, folder, tmp_path):
 
 @pytest.mark.parametrize(("out", "signal", "words"), [
     ("s.zip", block(), "--kind signal@RATE"), ("s/", block(), "--kind signal@RATE"), ("s.csv", block(2), "they have 2 channels"),
-    ("-", block(2), "standard output"), ("s.wav", block(kind="signal@8"), ".zip or FOLDER/"), ("no/such/s.zip", block(kind="signal@8"), "mkdir"),
+    ("-", block(2), "standard output"), ("s.wav", block(kind="signal@8"), ".zip, FOLDER/"), ("no/such/s.zip", block(kind="signal@8"), "mkdir"),
 ])
 def test_outputs_that_do_not_fit_are_refused_before_the_work(tmp_path, monkeypatch, out, signal, words):
     monkeypatch.chdir(tmp_path)
@@ -183,10 +183,10 @@ def test_recordings_of_whole_numbers_stay_whole(tmp_path):
 
 
 def test_labels_name_the_folders_of_recordings():
-    assert wave_names(2, None) == ["0000.wav", "0001.wav"]
+    assert file_names(2, None, ".wav") == ["0000.wav", "0001.wav"]
     y = pd.Series(["../up", "a/b", "...", "Größe 1.5"])
-    assert [name.rpartition("/")[0] for name in wave_names(4, y)] == ["_up", "a_b", "_", "Größe 1.5"]
-    assert wave_names(12_000, None)[-1] == "11999.wav"
+    assert [name.rpartition("/")[0] for name in file_names(4, y, ".wav")] == ["_up", "a_b", "_", "Größe 1.5"]
+    assert file_names(12_000, None, ".wav")[-1] == "11999.wav"
 
 
 @pytest.mark.parametrize("format_", ["zip", "folder"])

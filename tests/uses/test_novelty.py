@@ -14,7 +14,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from ectype import NoveltyDetector, registry
 from ectype.data.schema import Schema
-from ectype.errors import CapabilityError, DataError, InvalidParameterError, SavedModelError, SchemaMismatchError
+from ectype.errors import CalibrationWarning, CapabilityError, DataError, InvalidParameterError, SavedModelError, SchemaMismatchError
 from ectype.models.autoencoder import Autoencoder
 from ectype.models.ddpm import DDPM
 from ectype.models.vae import VAE
@@ -23,6 +23,8 @@ from ectype.spec import Net, Train
 from ectype.uses import neighbours, novelty
 from ectype.uses.neighbours import DenoisingNeighbours, Memory, View, by_column, columns_of
 from ectype.uses.novelty import _identical, _parts
+
+pytestmark = pytest.mark.filterwarnings("ignore::ectype.errors.CalibrationWarning")        # most tests are of few rows
 
 TINY = Train(budget="5steps", batch_size=32, device="cpu", patience=0.0)
 R = np.random.default_rng(0)
@@ -371,3 +373,9 @@ def test_damaged_folders_are_told(tmp_path, detector):
     (folder / "detector.json").write_text("{}")
     with pytest.raises(SavedModelError, match="damaged"):
         NoveltyDetector.load(folder)
+
+
+def test_a_rate_that_few_rows_cannot_hold_is_warned_of():
+    X = np.random.default_rng(0).normal(size=(12, 3))
+    with pytest.warns(CalibrationWarning, match="12 normal rows .* needs 19"):
+        NoveltyDetector(VAE(train=Train(budget="5steps")), random_state=0).fit(X)

@@ -42,8 +42,8 @@ class Writing(Common):
     """Where the output goes."""
 
     out: Annotated[str, arg(metavar="FILE")] = "-"
-    """Tables: .csv, .csv.gz, .tsv, .parquet, .npz, .npy, or - for CSV on standard output. Images: .png, .npz, .npy. Signals: as
-    images; of one channel, as tables; with a sampling rate, .zip or FOLDER/ of WAV files."""
+    """Tables: .csv, .csv.gz, .tsv, .parquet, .npz, .npy, or - for CSV on standard output. Images: .png (one sheet), .npz, .npy, or a PNG
+    each in FOLDER/ or a .zip. Signals: as images, with a sampling rate as WAV files; of one channel, as tables too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ class Encode(Applied):
 
 @dataclass(frozen=True, kw_only=True)
 class Decode(Conditioned, Trained):
-    """A trained model, and codes."""
+    """A trained model, and codes. Max-unpooling (`conv`) decodes codes with fixed positions, which blurs: positions are no part of them."""
 
     codes: Annotated[str, Positional, arg(metavar="CODES")]
     """A file that `ectype encode` wrote."""

@@ -34,7 +34,7 @@ class Detect(Applied):
     false_alarm_rate: Annotated[Rate | None, optional(metavar="SHARE")] = None
     """Share of normal rows that may be called novel: 0.05, or that of the saved detector."""
     explain: bool = False
-    """Name the three columns that contributed most to each row's novelty, and how much, in units of the score."""
+    """Name the three columns (pixels, as row,column) that contributed most to each row's novelty, and how much, in units of the score."""
     unseen: Literal["error", "novel"] | None = None
     """Categories that the training data did not have: an error, or novel."""
 
@@ -51,6 +51,7 @@ def detect(argv: list[str]) -> int:
     scores = detector.score_samples(X)
     found = pd.DataFrame({"score": scores, "p_value": detector.p_values_of(scores), "novel": scores < detector.offset_})
     if drawn:
+        terminal.note(f"{flags.out} shows the {min(PICTURES, len(X))} most novel of {len(X):,} pictures and, below each, where it is novel")
         _draw(output, X, scores, detector)
     else:
         output.write_table(found.assign(**_reasons(detector.explain(X), schema)) if flags.explain else found)
@@ -111,11 +112,15 @@ def _reasons(parts: Any, schema: Any) -> dict[str, Any]:
 
 
 def _draw(output: Output, X: np.ndarray, scores: np.ndarray, detector: NoveltyDetector) -> None:
-    """The most novel images, the most novel first, and below each its parts: white where it is most novel."""
+    """The most novel images with their rows (from 0), the most novel first; below each its parts, white where it is most novel, and its
+    p-value."""
     top = detector.model_.schema_.blocks[0].top
-    worst = X[np.argsort(scores, kind="stable")[:PICTURES]]
+    order = np.argsort(scores, kind="stable")[:PICTURES]
+    worst = X[order]
     parts = np.maximum(detector.explain(worst), 0.0)
     if parts.ndim == 4:
         parts = np.repeat(parts.sum(-1, keepdims=True), worst.shape[-1], axis=-1)
     heat = top * parts / np.maximum(parts.max(axis=tuple(range(1, parts.ndim)), keepdims=True), 1e-12)
-    output.write_images(worst, None, top=top, rows=[worst, heat])
+    p_values = detector.p_values_of(scores[order])
+    captions = [f"row {i}" for i in order], [f"p {p:.2g}" for p in p_values]
+    output.write_images(worst, None, top=top, rows=[worst, heat], captions=captions)

@@ -11,7 +11,7 @@ import re
 import shutil
 import sys
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -30,12 +30,14 @@ if TYPE_CHECKING:
 
 TABLE_FORMATS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".npz", ".npy")
 ARRAY_FORMATS = (".npz", ".npy")        # hold numbers alone, so that reading them never runs code
-IMAGE_FORMATS = (".png", ".npz", ".npy")
-WAVE_FORMATS = (".zip", "/")            # WAV files, where the rate is known
+SINGLE_FORMATS = (".zip", "/")          # a file for each: pictures, or WAV files where the rate is known
+IMAGE_FORMATS = (".png", ".npz", ".npy", *SINGLE_FORMATS)
 DRAWING_FORMATS = (".png", ".svg")      # of a picture about the rows
 STDOUT = "-"
 SMALLEST_TILE = 32                      # smaller images are enlarged, pixel by pixel, to about this
+CAPTIONED_TILE = 96                     # the same, where something is written below
 GAP, GROUND = 2, 128                    # pixels between the tiles, and their level
+LINE = 14                               # pixels of a line of writing
 
 
 @contextmanager
@@ -59,7 +61,7 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
 class Output:
     """Where rows, images or signals go; everything that can be wrong with it is found before the work begins.
 
-    out : a path, or ``-`` for CSV on standard output. A folder, for WAV files, ends with ``/``.
+    out : a path, or ``-`` for CSV on standard output. A folder, for a file each, ends with ``/``.
     images : images, or else a table.
     numeric : a table of numbers alone.
     signal : the block of signals.
@@ -68,11 +70,11 @@ class Output:
 
     def __init__(self, out: str, *, images: bool = False, numeric: bool = True, signal: Signal | None = None, drawing: bool = False):
         self.path, self.signal = None if out == STDOUT else Path(out).expanduser(), signal
-        self.format = next((f for f in (*TABLE_FORMATS, *IMAGE_FORMATS, *WAVE_FORMATS, *DRAWING_FORMATS) if out.lower().endswith(f)), None)
+        self.format = next((f for f in (*TABLE_FORMATS, *IMAGE_FORMATS, *DRAWING_FORMATS) if out.lower().endswith(f)), None)
         fitting = IMAGE_FORMATS if images else tuple(f for f in TABLE_FORMATS if numeric or f not in ARRAY_FORMATS)
         if signal is not None:
-            fitting = (*IMAGE_FORMATS, *(f for f in TABLE_FORMATS if f not in ARRAY_FORMATS and signal.channels == 1),
-                       *(f for f in WAVE_FORMATS if signal.rate))
+            fitting = (*(f for f in IMAGE_FORMATS if signal.rate or f not in SINGLE_FORMATS),
+                       *(f for f in TABLE_FORMATS if f not in ARRAY_FORMATS and signal.channels == 1))
         fitting += DRAWING_FORMATS if drawing else ()
         what = "images" if images else "a table" if signal is None else "signals"
         if self.path is not None:
@@ -86,7 +88,7 @@ class Output:
         folder = self.path.parent
         if self.format == "/" and "/" in fitting:
             if self.path.exists() and not (self.path.is_dir() and not any(self.path.iterdir())):
-                raise DataFileError(f"{self.path} exists", expected="a new or an empty folder for the WAV files",
+                raise DataFileError(f"{self.path} exists", expected="a new or an empty folder for the files",
                                     hint="choose another --out")
         elif self.path.is_dir():
             raise DataFileError(f"{self.path} is a folder", expected="a file name", hint=f"--out {self.path}/samples{fitting[0]}")
@@ -99,8 +101,9 @@ class Output:
         if self.format not in fitting and not self._is_stream:
             why = " (numbers only, and this table has other columns)" if self.format in ARRAY_FORMATS else ""
             if self.signal is not None:
-                why = (" (their rate is not known: --kind signal@RATE says it when a model is trained)" if self.format in WAVE_FORMATS else
-                       f" (they have {self.signal.channels} channels)" if self.format in TABLE_FORMATS else "")
+                unknown = " (their rate is not known: --kind signal@RATE says it when a model is trained)"
+                several = f" (they have {self.signal.channels} channels)"
+                why = unknown if self.format in SINGLE_FORMATS else several if self.format in TABLE_FORMATS else ""
             expected = f"a file name with {_listed(fitting)}"
             raise DataFileError(f"{what} cannot be written there", expected=expected, got=f"{self.path}{why}")
         if self.format == ".parquet" and importlib.util.find_spec("pyarrow") is None:
@@ -145,47 +148,45 @@ class Output:
         with whole(self.path) as f, rc_context({"svg.hashsalt": "ectype"}):      # matplotlib names the parts of an SVG at random otherwise
             figure.savefig(f, format=kind, metadata={"Software": None} if kind == "png" else {"Date": None})
 
-    def write_images(self, X: np.ndarray, y: pd.Series | None, *, top: float, rows: Sequence[np.ndarray]) -> None:
-        """Images ``(N, H, W)`` or ``(N, H, W, C)`` with levels ``0 … top``; ``rows`` is how a PNG arranges them."""
+    def write_images(self, X: np.ndarray, y: pd.Series | None, *, top: float, rows: Sequence[np.ndarray],
+                     captions: Sequence[Sequence[str]] | None = None) -> None:
+        """Images ``(N, H, W)`` or ``(N, H, W, C)`` with levels ``0 … top``; ``rows`` is how a PNG arranges them, ``captions`` what it
+        writes below each."""
+        if self.format in SINGLE_FORMATS:
+            self._write_single(file_names(len(X), y, ".png"), (_png(to_levels(image, top)) for image in X))
+            return
         with whole(self.path) as f:
             if self.format == ".png":
-                from PIL import Image
-                Image.fromarray(sheet(rows, top)).save(f, "PNG")
+                f.write(_png(sheet(rows, top, captions)))
             else:
                 _write_arrays(f, self.format, X, y)
 
-
     def write_signals(self, X: np.ndarray, y: pd.Series | None = None, *, beside: np.ndarray | None = None) -> None:
         """Signals ``(N, L)`` or ``(N, L, channels)``; a PNG draws ``beside``, the originals, below them in grey."""
-        if self.format == "/":
-            self._write_wave_folder(X, y)
-        elif self.format in (".png", ".zip", *ARRAY_FORMATS):
+        if self.format in SINGLE_FORMATS:
+            self._write_single(file_names(len(X), y, ".wav"), (_wav(wave, self.signal.rate) for wave in X))
+        elif self.format in (".png", *ARRAY_FORMATS):
             with whole(self.path) as f:
                 if self.format == ".png":
                     draw_signals(f, X, y, rate=self.signal.rate, beside=beside)
-                elif self.format == ".zip":
-                    self._write_wave_zip(f, X, y)
                 else:
                     _write_arrays(f, self.format, X, y)
         else:
             self.write_table(X.reshape(len(X), -1), y)
 
-    def _write_wave_zip(self, f: IO[bytes], X: np.ndarray, y: pd.Series | None) -> None:
-        with zipfile.ZipFile(f, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, wave in zip(wave_names(len(X), y), X, strict=True):
-                content = io.BytesIO()
-                write_wave(content, self.signal.rate, wave)
-                archive.writestr(zipfile.ZipInfo(name), content.getvalue(), zipfile.ZIP_DEFLATED)   # a ZipInfo has no clock in it
-
-    def _write_wave_folder(self, X: np.ndarray, y: pd.Series | None) -> None:
-        """The folder gets its name when all files are written."""
+    def _write_single(self, names: Sequence[str], contents: Iterable[bytes]) -> None:
+        """A file for each, in a zip or in a folder that gets its name when all of them are written."""
+        if self.format == ".zip":
+            with whole(self.path) as f, zipfile.ZipFile(f, "w", zipfile.ZIP_DEFLATED) as archive:
+                for name, content in zip(names, contents, strict=True):
+                    archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)      # a ZipInfo has no clock in it
+            return
         part = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         part.mkdir()
         try:
-            for name, wave in zip(wave_names(len(X), y), X, strict=True):
+            for name, content in zip(names, contents, strict=True):
                 (part / name).parent.mkdir(exist_ok=True)
-                with open(part / name, "wb") as f:
-                    write_wave(f, self.signal.rate, wave)
+                (part / name).write_bytes(content)
             if self.path.exists():
                 self.path.rmdir()
             os.replace(part, self.path)
@@ -194,14 +195,28 @@ class Output:
             raise
 
 
-def wave_names(n: int, y: pd.Series | None) -> list[str]:
-    """``0000.wav``, …; with labels in a sub-folder for each, as they would be read again."""
+def file_names(n: int, y: pd.Series | None, suffix: str) -> list[str]:
+    """``0000.png``, …; with labels in a sub-folder for each, as they would be read again."""
     digits = max(4, len(str(n - 1)))
-    names = [f"{i:0{digits}}.wav" for i in range(n)]
+    names = [f"{i:0{digits}}{suffix}" for i in range(n)]
     if y is None:
         return names
     folders = [re.sub(r"[^\w .-]", "_", str(v)).strip(". ") or "_" for v in y]
     return [f"{folder}/{name}" for folder, name in zip(folders, names, strict=True)]
+
+
+def _wav(wave: np.ndarray, rate: int) -> bytes:
+    content = io.BytesIO()
+    write_wave(content, rate, wave)
+    return content.getvalue()
+
+
+def _png(levels: np.ndarray) -> bytes:
+    from PIL import Image
+
+    content = io.BytesIO()
+    Image.fromarray(levels).save(content, "PNG")
+    return content.getvalue()
 
 
 def _write_arrays(f: IO[bytes], suffix: str, x: np.ndarray, y: pd.Series | None) -> None:
@@ -224,21 +239,45 @@ def in_rows(images: np.ndarray, columns: int | None = None) -> list[np.ndarray]:
     return [images[i : i + columns] for i in range(0, len(images), columns)]
 
 
-def sheet(rows: Sequence[np.ndarray], top: float) -> np.ndarray:
-    """One picture, uint8 ``(height, width)`` or ``(height, width, 3)``, of rows of images with levels ``0 … top``."""
+def to_levels(image: np.ndarray, top: float) -> np.ndarray:
+    """An image ``(H, W)`` or ``(H, W, C)`` with levels ``0 … top`` as uint8: grey ``(H, W)`` or, of three channels and more, colour."""
+    levels = np.clip(np.round(np.asarray(image, np.float64) * (255 / top)), 0, 255).astype(np.uint8)
+    if levels.ndim == 2:
+        return levels
+    return levels[..., :3] if levels.shape[2] >= 3 else levels[..., 0]
+
+
+def sheet(rows: Sequence[np.ndarray], top: float, captions: Sequence[Sequence[str]] | None = None) -> np.ndarray:
+    """One picture, uint8 ``(height, width)`` or ``(height, width, 3)``, of rows of images with levels ``0 … top``.
+
+    captions : for each row what is written below its images, or nothing.
+    """
     h, w = rows[0].shape[1:3]
-    zoom = max(1, SMALLEST_TILE // max(h, w))
+    zoom = max(1, (SMALLEST_TILE if captions is None else CAPTIONED_TILE) // max(h, w))
     columns = max(map(len, rows))
     colour = () if rows[0].ndim == 3 or rows[0].shape[3] < 3 else (3,)
     h, w = h * zoom, w * zoom
-    page = np.full((len(rows) * (h + GAP) + GAP, columns * (w + GAP) + GAP, *colour), GROUND, np.uint8)
+    below = [LINE if captions is not None and captions[i] else 0 for i in range(len(rows))]
+    page = np.full((len(rows) * (h + GAP) + sum(below) + GAP, columns * (w + GAP) + GAP, *colour), GROUND, np.uint8)
+    y, words = GAP, []
     for i, row in enumerate(rows):
         for j, image in enumerate(row):
-            levels = np.clip(np.round(np.asarray(image, np.float64) * (255 / top)), 0, 255).astype(np.uint8)
-            levels = levels[..., :3] if colour else levels.reshape(*levels.shape[:2], -1)[..., 0]
-            y, x = GAP + i * (h + GAP), GAP + j * (w + GAP)
-            page[y : y + h, x : x + w] = levels.repeat(zoom, 0).repeat(zoom, 1)
-    return page
+            x = GAP + j * (w + GAP)
+            page[y : y + h, x : x + w] = to_levels(image, top).repeat(zoom, 0).repeat(zoom, 1)
+            if below[i]:
+                words.append(((x + 1, y + h), captions[i][j]))
+        y += h + GAP + below[i]
+    return _written(page, words) if words else page
+
+
+def _written(page: np.ndarray, words: Sequence[tuple[tuple[int, int], str]]) -> np.ndarray:
+    from PIL import Image, ImageDraw, ImageFont
+
+    picture = Image.fromarray(page)
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(LINE - 3)
+    for place, text in words:
+        draw.text(place, text, fill=255 if page.ndim == 2 else (255, 255, 255), font=font)
+    return np.asarray(picture)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -16,12 +16,12 @@ from .. import registry
 from ..data.describe import signal_shape
 from ..data.schema import Schema
 from ..data.sources import Dataset, load
-from ..errors import InvalidParameterError
+from ..errors import EctypeError, InvalidParameterError
 from ..spec import Budget, annotations, validate
 from . import INTERRUPTED
 from .flags import Source, leading, option_values, optional, parse, with_options
 from .options import constructor_arguments, fitting, prose
-from .runs import claim, resolved, write_log
+from .runs import claim, release, resolved, write_log
 from .terminal import Terminal, duration, event_in_words
 
 COLOURS = {1: "grey", 3: "colour"}
@@ -113,6 +113,9 @@ def _train(model: Any, X: Any, y: Any, kinds: dict[str, str] | str, folder: Path
     try:
         with terminal.progress() as line:
             model.fit(X, y, kinds=kinds, run=folder, progress=lambda event: line.training(name, event))
+    except EctypeError:
+        release(folder)
+        raise
     except KeyboardInterrupt:
         if not getattr(model, "interrupted_", False):       # not even one step, or a second Ctrl-C
             raise

@@ -74,6 +74,14 @@ def claim(folder: Path, config: Mapping[str, Any], *, overwrite: bool) -> str:
     return state
 
 
+def release(folder: Path) -> None:
+    """Undo :func:`claim` of a new run that could not begin; nothing that was trained is touched."""
+    if _state(folder) == "new":
+        (folder / CONFIG).unlink(missing_ok=True)
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
 def _state(folder: Path) -> str:
     if (folder / MODEL).exists():
         try:

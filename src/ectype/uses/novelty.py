@@ -37,6 +37,7 @@ import hashlib
 import json
 import math
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -50,7 +51,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from .. import rng
 from ..data.blocks import to_float
 from ..data.schema import Schema, as_container, as_frame
-from ..errors import CapabilityError, DataError, InvalidParameterError, SavedModelError, SchemaMismatchError
+from ..errors import CalibrationWarning, CapabilityError, DataError, InvalidParameterError, SavedModelError, SchemaMismatchError
 from ..estimator import load
 from ..saved import WEIGHTS
 from ..spec import Interval, annotations, validate
@@ -137,7 +138,10 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         elif isinstance(self.model_, DenoisingNeighbours):
             self.model_.remember(take(X, held[self.model_.schema_.accepts(take(X, held))]))
         normal = take(X, rng.numpy_generator(seed, "normal rows").permutation(n)[:NORMAL_ROWS])
-        return self._calibrate(np.concatenate(scores), normal)
+        self._calibrate(np.concatenate(scores), normal)
+        for note in self.notes_:
+            warnings.warn(note, CalibrationWarning, stacklevel=2)
+        return self
 
     def _prototype(self) -> Any:
         if self.model is None:
