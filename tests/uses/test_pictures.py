@@ -408,3 +408,12 @@ def test_other_mistakes_say_what_is_expected(linear, call):
 def test_a_model_must_be_fitted():
     with pytest.raises(NotFittedError):
         code_map(ectype.Autoencoder(), columns())
+
+
+def test_single_far_rows_do_not_shrink_a_map():
+    points = np.random.default_rng(0).normal(size=(500, 2))
+    seen, n = pictures.within_view(points)
+    assert n == 0 and (seen == points).all()
+    points[7] = 1e6, -3.0
+    seen, n = pictures.within_view(points)
+    assert n == 1 and 4 < seen[7, 0] < 12 and seen[7, 1] == -3.0 and (np.delete(seen, 7, 0) == np.delete(points, 7, 0)).all()

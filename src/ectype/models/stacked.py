@@ -179,8 +179,8 @@ class StackedAutoencoder(GenerativeModel):
     Parameters
         latent_dim : size of the code h; None = half of the features, at most 32. As wide as the features or wider is refused, unless
             corruption or dropout keeps the code from being a copy.
-        tied : the decoder's weights are the encoder's, transposed.
-        greedy : train layer by layer first; otherwise all layers together from the start, for as long.
+        tied : whether the decoder's weights are the encoder's, transposed; if not, it has its own.
+        greedy : whether layers are trained one by one first; if not, all together from the start, for as long.
         corruption : noise on the input of every layer in training: the stacked denoising autoencoder.
         components : Gaussians in the density of the codes, which :meth:`sample` draws from.
         conditional : encoder and decoder see y as well.

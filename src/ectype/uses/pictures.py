@@ -55,6 +55,7 @@ def code_map(model: GenerativeModel, X: Any, y: Any = None, *, method: str = "pc
     X, y, condition = (evenly(v, MOST_POINTS) if np.ndim(v) else v for v in (X, y, condition))
     x, c = model._given(X, condition)
     points, names = plane(model._by_batch(x, c, model.objective_.encode), method)
+    points, n_beyond = within_view(points)
     figure = _figure(6.6, 5.2)
     ax = figure.add_subplot()
     if y is None:
@@ -72,8 +73,20 @@ def code_map(model: GenerativeModel, X: Any, y: Any = None, *, method: str = "pc
         ax.set_xticks([] if "t-SNE" in names[0] else ax.get_xticks())
     width = model.objective_.latent_dim
     title = f"{type(model).__name__}: {len(points):,} rows in a code of {width:,} number{'s' if width > 1 else ''}"
+    title += f", {n_beyond} beyond the edge drawn on it" if n_beyond else ""
     ax.set_title(title, fontsize=9.5, color=INK, loc="left")
     return figure
+
+
+def within_view(points: np.ndarray) -> tuple[np.ndarray, int]:
+    """``points (N, 2)`` with the few that lie far beyond the others moved to the edge, so that these do not shrink to a blot; and how many.
+
+    The edge is as far from the middle 98 % of the points, on each side, as they are wide.
+    """
+    low, high = np.quantile(points, [0.01, 0.99], axis=0)
+    seen = np.clip(points, low - (high - low), high + (high - low))
+    beyond = int((seen != points).any(axis=1).sum())
+    return seen, beyond
 
 
 def _dots_by_class(ax: Axes, points: np.ndarray, groups: np.ndarray, classes: list[str]) -> None:
