@@ -14,11 +14,11 @@ LIKELIHOOD = {"exact": "exact (discrete columns: lower bound)", "bound": "lower 
 
 def table() -> str:
     """The families and what each can do, in Markdown."""
-    heads = ["model", "what it is", "paper", "data", "sample", "condition", "code", "denoise", "score", "likelihood"]
+    heads = ["model", "what it is", "paper", "data", "sample", "condition", "code", "denoise", "impute", "score", "likelihood"]
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for name in registry.names():
         entry, can, takes = registry.entry(name), registry.load(name).capabilities, registry.load(name).containers
-        needs = ({"sample"}, {"condition"}, {"encode", "decode"}, {"denoise"}, {"score"})
+        needs = ({"sample"}, {"condition"}, {"encode", "decode"}, {"denoise"}, {"impute"}, {"score"})
         marks = ["all" if takes == ALL else ", ".join(sorted(takes)), *("✓" if needed <= can else "" for needed in needs)]
         likelihood = next((text for key, text in LIKELIHOOD.items() if key in can), "")
         lines.append(f"| {' | '.join([f'`{name}`', entry.title, entry.paper, *marks, likelihood])} |")

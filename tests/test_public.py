@@ -11,7 +11,8 @@ FAMILIES = ["Autoencoder", "LinearAutoencoder", "StackedAutoencoder", "Denoising
 
 
 def test_public_names():
-    assert ectype.__all__ == sorted([*FAMILIES, "Train", "Net", "Corruption", "NoveltyDetector", "PretrainedClassifier", "load", "compare", "Schema"])
+    assert ectype.__all__ == sorted([*FAMILIES, "Train", "Net", "Corruption", "NoveltyDetector", "PretrainedClassifier", "load", "compare", "Schema",
+                                     "impute", "interpolate", "traverse"])
     assert set(dir(ectype)) == {*ectype.__all__, "__version__"}
     for name in ectype.__all__:
         assert getattr(ectype, name).__name__ == name and inspect.getdoc(getattr(ectype, name))

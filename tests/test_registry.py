@@ -32,7 +32,8 @@ def test_an_entry_leads_to_its_family(name):
 @pytest.mark.parametrize("name", registry.names())
 def test_capabilities_are_known_and_the_preset_is_complete(name):
     cls = registry.load(name)
-    assert cls.capabilities <= {"sample", "condition", "encode", "decode", "denoise", "score", "exact", "bound"} and "sample" in cls.capabilities
+    known = {"sample", "condition", "encode", "decode", "denoise", "impute", "score", "exact", "bound"}
+    assert cls.capabilities <= known and "sample" in cls.capabilities
     assert cls.containers and cls.containers <= {"table", "images", "signals"}
     assert not {"exact", "bound"} <= cls.capabilities
     assert isinstance(cls.preset, Train) and None not in cls.preset.get_params().values()

@@ -6,7 +6,7 @@ import torch
 
 from ectype import rng
 from ectype.errors import InvalidParameterError
-from ectype.rng import Rows, Shared
+from ectype.rng import Keyed, Rows, Shared
 
 
 def test_seeds_depend_on_every_part_of_the_path():
@@ -64,6 +64,18 @@ def test_shared_noise_is_the_same_for_every_row_and_number_of_rows():
         x, y = a.normal(4), b.normal(4)
         assert torch.equal(x, y[:5]) and (x == x[0]).all()
     assert not torch.equal(x[0], Shared(0, 1).normal(4)[0]) and Shared(0, 2).uniform(3).shape == (2, 3)
+
+
+def test_keyed_noise_goes_with_the_content_of_a_row():
+    x = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
+    x[7] = x[0]
+    a, b = Keyed(0, x), Keyed(0, x.flip(0)[:40])
+    for _ in range(2):
+        p, q = a.normal(3), b.normal(3)
+        assert torch.equal(p[7], p[0]) and torch.equal(q, p.flip(0)[:40])
+    assert len(torch.unique(a.key)) > 150 and a.uniform().shape == (300,)
+    assert not torch.equal(Keyed(1, x).normal(3), Keyed(0, x).normal(3))
+    assert len(torch.unique(Keyed(0, torch.arange(300, dtype=torch.uint8).view(-1, 3)).key)) > 50
 
 
 def test_as_seed():

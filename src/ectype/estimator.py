@@ -68,7 +68,7 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     """
 
     capabilities: ClassVar[frozenset[str]] = frozenset()
-    """Of: sample, condition, encode, decode, denoise, score, exact, bound (the last two: what ``log_likelihood`` is)."""
+    """Of: sample, condition, encode, decode, denoise, impute, score, exact, bound (the last two: what ``log_likelihood`` is)."""
     containers: ClassVar[frozenset[str]] = frozenset({"table", "images", "signals"})
     """What kinds of data the family takes."""
     preset: ClassVar[Train] = PRESET
@@ -266,6 +266,10 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     def _scores(self, x: torch.Tensor, c: torch.Tensor | None) -> np.ndarray:
         if self.capabilities & {"exact", "bound"}:
             return self._log_likelihoods(x, c)
+        return self._own_scores(x, c)
+
+    def _own_scores(self, x: torch.Tensor, c: torch.Tensor | None) -> np.ndarray:
+        """The objective's score, which is no likelihood."""
         values = self._by_batch(x, c, lambda x, c: self.objective_.score(x, c, self._shared(len(x)))).astype(np.float64)
         return values - self.schema_.beyond(x.numpy()) if self.schema_.is_table else values
 
@@ -283,10 +287,14 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         """
         return self._log_likelihoods(*self._given(X, condition))
 
-    def _log_likelihoods(self, x: torch.Tensor, c: torch.Tensor | None) -> np.ndarray:
-        values = self._by_batch(x, c, lambda x, c: self.objective_.log_prob(x, c, self._shared(len(x)))).astype(np.float64)
-        values += self.schema_.log_derivative(x.numpy())
-        return values - self.schema_.beyond(x.numpy()) if self.schema_.is_table else values
+    def _log_likelihoods(self, x: torch.Tensor, c: torch.Tensor | None, **options: Any) -> np.ndarray:
+        values = self._by_batch(x, c, lambda x, c: self.objective_.log_prob(x, c, self._shared(len(x)), **options))
+        return values.astype(np.float64) + self._in_users_units(x)
+
+    def _in_users_units(self, x: torch.Tensor) -> np.ndarray:
+        """What turns log p of stored rows into that of the user's values, ``(N,)``."""
+        shift = self.schema_.log_derivative(x.numpy())
+        return shift - self.schema_.beyond(x.numpy()) if self.schema_.is_table else shift
 
     @property
     def likelihood_(self) -> str | None:

@@ -31,7 +31,7 @@ FAMILIES = {e.name: e for e in (
     Entry("vae", "ectype.models.vae:VAE", "Variational autoencoder", "Kingma & Welling 2014"),
     Entry("gan", "ectype.models.gan:GAN", "Generative adversarial network", "Goodfellow et al. 2014"),
     Entry("flow", "ectype.models.flow:Flow", "Normalizing flow", "Durkan et al. 2019"),
-    Entry("ddpm", "ectype.models.ddpm:DDPM", "Denoising diffusion model", "Ho et al. 2020"),
+    Entry("ddpm", "ectype.models.diffusion:DDPM", "Denoising diffusion model", "Ho et al. 2020"),
 )}
 
 

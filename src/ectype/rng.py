@@ -121,3 +121,29 @@ class Shared:
         value = draw(1, *shape, generator=generator(self.seed, "shared", self.draws)).to(self.device)
         self.draws += 1
         return value.expand(self.n, *shape)
+
+
+class Keyed:
+    """Noise that a row's own content chooses: ``normal(*shape)`` is ``TABLE`` draws, of which each row takes the one of its key.
+
+    As with :class:`Shared`, equal rows get equal noise wherever they stand; but the mean over many rows averages over many draws too.
+    """
+
+    TABLE = 256
+
+    def __init__(self, seed: int, x: Tensor):
+        self.seed, self.n, self.device, self.draws = seed, len(x), x.device, 0
+        bits = (x.float().contiguous().view(torch.int32) if x.is_floating_point() else x).flatten(1).long()
+        factors = torch.randint(1, 2**31, bits.shape[1:], generator=generator("keys")).to(x.device) | 1
+        self.key = ((bits * factors).sum(1) >> 17) % self.TABLE         # whole numbers: their sum is the same in any order
+
+    def normal(self, *shape: int) -> Tensor:
+        return self._draw(torch.randn, shape)
+
+    def uniform(self, *shape: int) -> Tensor:
+        return self._draw(torch.rand, shape)
+
+    def _draw(self, draw, shape: tuple[int, ...]) -> Tensor:
+        table = draw(self.TABLE, *shape, generator=generator(self.seed, "keyed", self.draws)).to(self.device)
+        self.draws += 1
+        return table[self.key]

@@ -168,7 +168,8 @@ def test_likelihoods(name, kind):
         return
     values = model.log_likelihood(X)
     assert values.shape == (len(X),) and np.isfinite(values).all()
-    np.testing.assert_array_equal(values, model.score_samples(X))
+    if name != "ddpm":                                                  # whose score is the error of restoring, which tells novel rows better
+        np.testing.assert_array_equal(values, model.score_samples(X))
     if CONTAINER[kind] == "images":
         assert (values < 0).all()                                       # a probability
 
@@ -274,25 +275,32 @@ def test_labels_are_ignored_unless_conditional(name):
 # -- parameters ---------------------------------------------------------------------------------------------------------------------------
 
 OTHER = {   # another value for every constructor parameter
-    "latent_dim": 3, "components": 2, "beta": 3.0, "noise_dim": 3, "game": "minimax", "penalty": 0.0, "transforms": 2, "bins": 4,
+    "latent_dim": 3, "components": 2, "beta": 3.0, "likelihood": "logistic", "prior": "mixture", "free_bits": 0.5, "kl_warmup": 10,
+    "importance": 3, "noise_dim": 3, "game": "minimax", "penalty": 0.0, "transforms": 2, "bins": 4, "architecture": "autoregressive",
+    "base": "student", "dequantization": "variational",
     "schedule": "linear", "sparsity": 1.0, "tied": False, "greedy": False, "corruption": Corruption(kind="masking", level=0.5),
+    "prediction": "noise", "loss": "bound", "log_snr": (8.0, -8.0), "drop_condition": 0.6,
     "upsampling": "resize", "conditional": True, "net": Net(width=(9,)), "train": TINY(lr=0.02), "random_state": 1,
 }
+
+
+OF_CONDITIONAL = {"drop_condition"}         # what makes a difference to conditional models only
 
 
 @pytest.mark.parametrize(("family", "param"), [(n, p) for n in NAMES for p in inspect.signature(registry.load(n)).parameters])
 def test_every_parameter_changes_the_samples(family, param):
     assert param in OTHER, f"give the new parameter {param!r} another value here"
     kind = home(family)
-    model, y = new(family, **{param: OTHER[param]}), LABELS[kind] if param == "conditional" else None
+    given = {"conditional": True} if param in OF_CONDITIONAL else {}
+    model, y = new(family, **given, **{param: OTHER[param]}), LABELS[kind] if param in {*OF_CONDITIONAL, "conditional"} else None
     drawn = draw(fit(model, kind, y), 30, random_state=0, **({"condition": "ant"} if y is not None else {}))
-    plain = draw(fitted(family), 30, random_state=0)
+    plain = draw(fitted(family, conditional=bool(given)), 30, random_state=0, **({"condition": "ant"} if given else {}))
     assert not (drawn.equals(plain) if kind == "table" else np.array_equal(drawn, plain))
 
 
 SETTINGS = [("kind", "mlp", "grey"), ("dropout", 0.5, "grey"), ("dropout", 0.5, "table"), ("activation", "tanh", "grey"),
             ("activation", "tanh", "table"), ("width", (4, 8), "grey"), ("dropout", 0.5, "signal"), ("kind", "mlp", "signal")]
-ONE_KIND = {"flow", "stacked", "conv"}      # of networks: perceptrons, or convolutions; they say so when asked for the other
+ONE_KIND = {"flow", "stacked", "conv"}      # of networks, for such small data: perceptrons, or convolutions
 
 
 @pytest.mark.parametrize(("family", "setting", "value", "kind"), [
@@ -302,7 +310,7 @@ def test_every_setting_of_the_network_changes_the_model(family, setting, value, 
     assert not same_weights(model, fitted(family, kind))
 
 
-@pytest.mark.parametrize(("family", "kind", "message"), [("flow", "conv", "no convolutional network"), ("conv", "mlp", "has no perceptron"),
+@pytest.mark.parametrize(("family", "kind", "message"), [("conv", "mlp", "has no perceptron"),
                                                          ("stacked", "conv", "layers of a stacked autoencoder are perceptrons")])
 def test_another_kind_of_network_is_refused(family, kind, message):
     with pytest.raises(InvalidParameterError, match=message):

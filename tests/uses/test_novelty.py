@@ -16,7 +16,7 @@ from ectype import NoveltyDetector, registry
 from ectype.data.schema import Schema
 from ectype.errors import CalibrationWarning, CapabilityError, DataError, InvalidParameterError, SavedModelError, SchemaMismatchError
 from ectype.models.autoencoder import Autoencoder
-from ectype.models.ddpm import DDPM
+from ectype.models.diffusion import DDPM
 from ectype.models.vae import VAE
 from ectype.prob.relax import Relaxation
 from ectype.spec import Net, Train

@@ -22,7 +22,7 @@ from .flags import Common, Source, optional, parse
 from .options import Option, fitting, prose, sampling
 from .terminal import Terminal
 
-ABILITIES = ("sample", "condition", "encode", "decode", "denoise", "score")
+ABILITIES = ("sample", "condition", "encode", "decode", "denoise", "impute", "score")
 LIKELIHOODS = ("exact", "bound")
 NONE = "·"
 PIPE_WIDTH = 200        # enough for one line a row where no terminal limits it

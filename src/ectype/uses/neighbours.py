@@ -20,7 +20,7 @@ All distances become comparable on the training rows (a row is not its own neigh
 
     score(x) = −Σ_j w_j (log d_j(x) − m_j) / s_j,    m_j, s_j: mean and standard deviation of log d_j over training rows
 
-with 2/3 of the weight for the memory, in the units in which the row is nearer, and 1/3 for the network, shared by the noise levels. (A row
+with 3/4 of the weight for the memory, in the units in which the row is nearer, and 1/4 for the network, shared by the noise levels. (A row
 is novel to the memory when it is in both units: beyond the edge of a dense column a hair's breadth is many ranks.) Every d_j is a sum
 over columns, so that each column's part is known: the score that a row would gain if the column alone were restored
 (:meth:`DenoisingNeighbours.gains`).
@@ -54,12 +54,12 @@ from .. import rng
 from ..data.schema import Schema
 from ..errors import SavedModelError
 from ..estimator import load
-from ..models.ddpm import DDPM
+from ..models.diffusion import DDPM
 from ..prob.relax import Relaxation
 from ..spec import Net, Train
 
 NEIGHBOURS = 5
-MEMORY_SHARE = 2 / 3        # of the score, the rest is the network's
+MEMORY_SHARE = 3 / 4        # of the score, the rest is the network's
 LEVELS = tuple(np.geomspace(0.3, 3.0, 6).tolist())      # σ, in units of the features' standard deviation
 MOST_ROWS = 20_000          # in memory
 REFERENCE_ROWS = 2_000      # on which the distances are made comparable

@@ -11,8 +11,9 @@ from torch import nn
 import ectype
 from ectype.data.schema import Schema
 from ectype.errors import InvalidParameterError
-from ectype.models.ddpm import STEPS, DDPMObjective, ancestral_step, ddim_step
+from ectype.models.diffusion import STEPS, DDPMObjective
 from ectype.prob.schedule import Schedule
+from ectype.prob.solvers import ancestral_step, ddim_step
 from ectype.rng import Shared
 from ectype.spec import Net
 
@@ -57,10 +58,23 @@ class Answer(nn.Module):
         return self.answer
 
 
-def exact(schedule="cosine"):
+class Restated(nn.Module):
+    """A v-prediction as a prediction of the noise, or of the data."""
+
+    def __init__(self, network, prediction):
+        super().__init__()
+        self.network, self.prediction = network, prediction
+
+    def forward(self, x_t, t, c=None):
+        alpha, sigma = (v[:, None] for v in self.network.schedule(t))
+        v = self.network(x_t, t, c)
+        return {"v": v, "noise": sigma * x_t + alpha * v, "data": alpha * x_t - sigma * v}[self.prediction]
+
+
+def exact(schedule="cosine", prediction="v", loss="simple"):
     schema, _ = numbers(2)
-    objective = DDPMObjective(schema, None, schedule, SMALL).eval()
-    objective.network = ExactGaussian(schedule)
+    objective = DDPMObjective(schema, None, schedule, SMALL, prediction=prediction, loss=loss).eval()
+    objective.network = Restated(ExactGaussian(schedule), prediction)
     objective.low.fill_(-torch.inf), objective.high.fill_(torch.inf)
     return objective
 
@@ -139,6 +153,21 @@ def test_data_noise_and_v_are_three_names_of_the_same():
     torch.testing.assert_close(sigma * x_t + alpha * v, eps, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("prediction", ["noise", "data"])
+def test_predictions_are_equivalent(prediction):
+    """The same model, told what to predict: the same x_hat, bound and samples; losses that differ by α² or σ²."""
+    a, b = exact(), exact(prediction=prediction)
+    x, eps, t = torch.randn(40, 2), torch.randn(40, 2), 0.05 + 0.9 * torch.rand(40)
+    a.scaled = b.scaled = lambda x: x
+    torch.testing.assert_close(b.denoise(x, t, None), a.denoise(x, t, None), atol=2e-4, rtol=1e-3)
+    torch.testing.assert_close(b.noise_error(x, None, t, eps), a.noise_error(x, None, t, eps), atol=1e-3, rtol=1e-3)
+    alpha, sigma = a.schedule(t)
+    weight = alpha**2 if prediction == "noise" else sigma**2
+    torch.testing.assert_close(b.error(x, None, t, eps), weight * a.error(x, None, t, eps), atol=1e-4, rtol=1e-3)
+    for sampler in ("ddim", "heun", "dpm"):
+        for m, n in zip(pushed(a, steps=20, sampler=sampler), pushed(b, steps=20, sampler=sampler), strict=True):
+            torch.testing.assert_close(m, n, atol=5e-3, rtol=5e-3)
+
 def test_the_denoised_row_is_kept_in_the_range_of_the_data():
     schema, x = numbers(3)
     objective = DDPMObjective(schema, None, "cosine", SMALL)
@@ -166,7 +195,7 @@ def test_the_loss_of_the_exact_denoiser_is_the_posterior_variance(t):
 def test_times_are_spread_evenly_over_a_batch():
     schema, x = numbers(2)
     objective, seen = DDPMObjective(schema, None, "cosine", SMALL), []
-    objective.error = lambda x, c, t, eps: seen.append(t.sort().values) or torch.zeros(len(x))
+    objective.error = lambda x, c, t, eps, absent: seen.append(t.sort().values) or torch.zeros(len(x))
     for _ in range(20):
         objective.loss(x, None, "model")
     gaps = torch.stack([t.diff() for t in seen])
@@ -196,6 +225,34 @@ def test_the_range_is_that_of_all_rows():
 
 
 # -- samplers ------------------------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(("sampler", "expected"), [("heun", 2), ("dpm", 2)])
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+def test_solvers_of_second_order(schedule, sampler, expected):
+    objective, steps = exact(schedule), [10, 20, 40, 80]
+    results = [pushed(objective, steps=n, sampler=sampler) for n in steps]
+    fine = pushed(objective, steps=640, sampler="heun")
+    errors = [((cov - fine[1]).norm() + (mean - fine[0]).norm()).item() for mean, cov in results]
+    assert errors[-1] < 0.02 and expected - 0.5 < order(errors, steps) < expected + 0.9
+
+
+def test_with_all_of_the_noise_ddim_is_ancestral():
+    at_t, at_s = (Schedule("cosine")(torch.tensor(u, dtype=torch.float64)) for u in (0.8, 0.3))
+    x_t, x_hat, eps = torch.randn(3, 6, generator=torch.Generator().manual_seed(0)).double()
+    torch.testing.assert_close(ddim_step(x_t, x_hat, at_t, at_s, eps, 1.0), ancestral_step(x_t, x_hat, at_t, at_s, eps))
+    small, large = (ancestral_step(x_t, x_hat, at_t, at_s, eps, v) - ancestral_step(x_t, x_hat, at_t, at_s, 0 * eps, v)
+                    for v in ("small", "large"))
+    torch.testing.assert_close(small, large * at_s[1] / at_t[1])
+
+
+def test_without_noise_ddim_is_eulers_method_for_the_flow():
+    at_t, at_s = (Schedule("linear")(torch.tensor(u, dtype=torch.float64)) for u in (0.8, 0.7))
+    x_t, x_hat = torch.randn(2, 6, generator=torch.Generator().manual_seed(0)).double()
+    slope = (x_t - at_t[0] * x_hat) / at_t[1]
+    y = x_t / at_t[0] + (at_s[1] / at_s[0] - at_t[1] / at_t[0]) * slope
+    torch.testing.assert_close(ddim_step(x_t, x_hat, at_t, at_s), at_s[0] * y)
+    torch.testing.assert_close(ddim_step(x_t, x_hat, at_t, at_s), x_t + (at_s[0] - at_t[0]) * x_hat + (at_s[1] - at_t[1]) * slope)
+
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear"])
 def test_ddim_is_a_first_order_solver(schedule):
@@ -234,7 +291,7 @@ def test_one_step_gives_the_mean():
 
 def test_samplers_and_their_cost(gaussian):
     model = ectype.DDPM(train=ectype.Train(budget="20steps", device="cpu"), net=SMALL, random_state=0).fit(gaussian[:100])
-    assert STEPS == {"ancestral": 1000, "ddim": 50} and model.evaluations() == 1000
+    assert STEPS["ancestral"] == 1000 and STEPS["ddim"] == 50 and model.evaluations() == 1000
     assert model.evaluations(sampler="ddim") == 50 and model.evaluations(steps=7) == 7
     calls = []
     model.objective_.network.register_forward_hook(lambda *_: calls.append(1))
@@ -274,3 +331,138 @@ def test_a_correlated_gaussian_is_learnt(options, fitted):
 @pytest.fixture(scope="module")
 def fitted(gaussian):
     return ectype.DDPM(train=ectype.Train(budget="900steps", device="cpu"), net=Net(width=(64, 64)), random_state=0).fit(gaussian)
+
+
+# -- likelihood ----------------------------------------------------------------------------------------------------------------------------
+
+def log_density(x):
+    return torch.distributions.MultivariateNormal(M.double(), C.double()).log_prob(x.double())
+
+
+def test_the_bound_of_the_exact_model_is_the_log_likelihood():
+    """In continuous time nothing is lost: the posterior of the forward process is the reverse process. What remains is the noise left at
+    t = 0, and the integral over times."""
+    objective = exact()
+    objective.scaled = lambda x: x
+    x = M + torch.randn(8000, 2, generator=torch.Generator().manual_seed(1)) @ torch.linalg.cholesky(C).T
+    terms = objective.bound_terms(x, None, Alone(8000), draws=64)
+    assert (terms["prior"] >= 0).all() and terms["prior"].max() < 1e-3
+    gap = log_density(x).mean() + sum(terms.values()).double().mean()
+    assert abs(gap) < 0.02
+    worse = exact()
+    worse.scaled, worse.network = objective.scaled, Answer(torch.zeros(8000, 2))
+    assert sum(worse.bound_terms(x, None, Alone(8000), draws=64).values()).mean() > sum(terms.values()).mean() + 0.2
+
+
+class Alone:
+    """Noise for rows each on its own: averaging over them is averaging over noise."""
+
+    def __init__(self, n):
+        self.n, self.g = n, torch.Generator().manual_seed(0)
+
+    def normal(self, *shape):
+        return torch.randn(self.n, *shape, generator=self.g)
+
+    def uniform(self, *shape):
+        return torch.rand(self.n, *shape, generator=self.g)
+
+
+def test_the_probability_flow_of_the_exact_model_has_the_density_of_the_data():
+    objective = exact()
+    objective.scaled = lambda x: x
+    x = M + torch.randn(20, 2, generator=torch.Generator().manual_seed(1)) @ torch.linalg.cholesky(C).T
+    errors = [(objective.flow_log_prob(x, None, Shared(0, 20), steps) - log_density(x)).abs().max().item() for steps in (25, 50, 100)]
+    assert errors[2] < 0.02 and errors[2] < errors[1] < errors[0]
+
+
+@pytest.mark.parametrize("loss", ["simple", "bound"])
+def test_likelihoods_of_a_trained_model(loss, gaussian):
+    model = ectype.DDPM(train=ectype.Train(budget="900steps", device="cpu"), net=Net(width=(64, 64)), loss=loss,
+                        schedule="learned" if loss == "bound" else "cosine", random_state=0).fit(gaussian)
+    truth = log_density_of(gaussian[:300])
+    bound, flow = (model.log_likelihood(gaussian[:300], method=m).mean() for m in ("bound", "flow"))
+    assert truth.mean() - 0.5 < bound < truth.mean() + 0.1 and abs(flow - truth.mean()) < 0.3
+    assert model.denoising_errors(gaussian[:5]).shape == (5, 16)
+
+
+def log_density_of(X):
+    from scipy.stats import multivariate_normal
+
+    from .conftest import COVARIANCE, MEAN
+    return multivariate_normal(MEAN, COVARIANCE).logpdf(X)
+
+
+def test_discrete_columns_have_a_bound_and_no_flow():
+    """Two categories and a flag, independent: the bound is below their negative entropy, and not far."""
+    r = np.random.default_rng(0)
+    X = pd.DataFrame({"c": r.choice(["a", "b", "c"], 500, p=[0.6, 0.3, 0.1]), "d": r.choice(list("wxyz"), 500), "f": r.random(500) < 0.5})
+    model = ectype.DDPM(train=ectype.Train(budget="600steps", device="cpu"), net=Net(width=(64, 64)), random_state=0).fit(X)
+    terms = model._by_batch(*model._given(X, None), lambda x, c: torch.stack(list(
+        model.objective_.bound_terms(x, c, Alone(len(x))).values()), 1))
+    entropy = 0.898 + np.log(4) + np.log(2)
+    assert -entropy - 4 < -terms.sum(1).mean() < -entropy + 0.1      # the network's doubts where categories are decided
+    assert terms[:, 1].max() < 1e-3                                     # a category is told from what is left at t = 0
+    bound = model.log_likelihood(X)
+    common, rare = bound[(X.c == "a").to_numpy()].mean(), bound[(X.c == "c").to_numpy()].mean()
+    assert common > rare + 0.5
+    with pytest.raises(InvalidParameterError, match="probability flow"):
+        model.log_likelihood(X, method="flow")
+
+
+# -- conditions, guidance, known parts -------------------------------------------------------------------------------------------------------
+
+def test_guidance_moves_away_from_the_unconditional():
+    schema, x = numbers(2)
+    y_schema, y = labels(k=2)
+    torch.manual_seed(0)
+    objective = DDPMObjective(schema, y_schema, "cosine", SMALL).eval()
+    objective.low.fill_(-torch.inf), objective.high.fill_(torch.inf)
+    nn.init.normal_(objective.network.leave.weight)
+    t, c = torch.full((1,), 0.5), objective.embed_condition(y)
+    free = torch.cat([torch.zeros_like(c[:, :-1]), torch.ones_like(c[:, -1:])], dim=1)
+    at = [objective.denoise(x, t, c, w) for w in (0.0, 1.0, 3.0)]
+    torch.testing.assert_close(at[0], objective.denoise(x, t, free), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(at[2], at[0] + 3 * (at[1] - at[0]), atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(at[0], at[1])
+
+
+def test_the_condition_is_left_out_of_some_rows_in_training():
+    schema, x = numbers(2)
+    y_schema, y = labels(k=2)
+    objective, seen = DDPMObjective(schema, y_schema, "cosine", SMALL, drop_condition=0.3), []
+    objective.network.register_forward_pre_hook(lambda module, args: seen.append(args[2][:, -1]))
+    for _ in range(30):
+        objective.loss(x, y, "model")
+    share = torch.stack(seen).mean()
+    assert share.item() == pytest.approx(0.3, abs=0.03)
+    objective.eval().loss(x, y, "model")
+    assert (seen[-1] == 0).all()
+
+
+def test_a_known_part_is_kept_and_the_rest_follows_it():
+    """For a Gaussian the second number given the first is Gaussian too, with known mean and variance."""
+    from ectype.rng import Rows
+
+    objective, n = exact(), 3000
+    objective.scaled = lambda x: x
+    given = torch.tensor([[1.5, 0.0]]).expand(n, 2)
+    known = torch.tensor([[1.0, 0.0]]).expand(n, 2)
+    with torch.no_grad():
+        out = objective.impute(given, known, torch.zeros_like(known), Rows(0, 0, n), None, steps=100, resample=8)
+    assert (out[:, 0] == 1.5).all()
+    mean, variance = M[1] + C[0, 1] / C[0, 0] * (1.5 - M[0]), C[1, 1] - C[0, 1] ** 2 / C[0, 0]
+    assert out[:, 1].mean().item() == pytest.approx(mean.item(), abs=0.06)
+    assert out[:, 1].std().item() == pytest.approx(variance.item() ** 0.5, rel=0.12)
+
+
+def test_mistakes_in_sampling_are_told(gaussian):
+    model = ectype.DDPM(train=ectype.Train(budget="20steps", device="cpu"), net=SMALL, random_state=0).fit(gaussian[:100])
+    for options, words in (({"guidance": 2.0}, "guidance needs a condition"), ({"eta": 2.0, "sampler": "ddim"}, "out of its domain"),
+                           ({"variance": "medium"}, "out of its domain")):
+        with pytest.raises(InvalidParameterError, match=words):
+            model.sample(3, **options)
+    assert model.evaluations(sampler="heun", steps=5) == 9
+    with pytest.raises(InvalidParameterError, match="not clean"):
+        ectype.DDPM(log_snr=(12.0, -1.0)).fit(gaussian[:50])
+    with pytest.raises(InvalidParameterError, match="learned schedule"):
+        ectype.DDPM(schedule="learned").fit(gaussian[:50])

@@ -1,0 +1,89 @@
+"""``impute``: fill the blanks of a table, or the unknown part of images or signals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+
+from .. import registry
+from ..data.sources import load as load_data
+from ..errors import CapabilityError, InvalidParameterError
+from ..estimator import load
+from ..spec import Interval, PositiveInt
+from ..uses import imputation
+from .apply import MOST_PAIRS, PAIRS_IN_A_ROW, Applied, _output, _write
+from .files import in_rows
+from .flags import optional, parse, size_of
+from .runs import Rows, read_config, read_rows
+from .terminal import Terminal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Impute(Applied):
+    """A trained model, and rows with blanks, or images or signals with an unknown part."""
+
+    mask: Annotated[str | None, optional(metavar="FILE")] = None
+    """Of images a picture of their size, white where a pixel is known and black where it is not; of images and signals also an .npy or .npz
+    of ones and zeros, one mask for all or one for each."""
+    steps: Annotated[int, Interval(1, 10_000)] = 250
+    """Steps of the reverse chain."""
+    resample: PositiveInt = 5
+    """Times that each step is taken, until the unknown part agrees with the known one."""
+    seed: int = 0
+    """The same seed gives the same values; another one, another draw."""
+
+
+def impute(argv: list[str]) -> int:
+    """Fill in."""
+    flags = parse(Impute, argv, "impute")
+    terminal, model, config = Terminal(quiet=flags.quiet), load(flags.run), read_config(flags.run)
+    if "impute" not in model.capabilities:
+        able = ", ".join(n for n in registry.names() if "impute" in registry.load(n).capabilities)
+        raise CapabilityError(f"{type(model).__name__} cannot impute", hint=f"these can: {able}")
+    output = _output(flags, model)
+    rows = _rows(flags, model, config, terminal)
+    if model.schema_.is_table and flags.mask is not None:
+        raise InvalidParameterError("the unknown part of a table is where it is blank", expected="no --mask", got=flags.mask)
+    known = None if flags.mask is None else _mask(flags.mask)
+    X = imputation.impute(model, rows.X, known=known, condition=rows.condition, random_state=flags.seed, steps=flags.steps,
+                          resample=flags.resample)
+    pairs = None
+    if model.schema_.is_image:
+        seen = np.broadcast_to(known.astype(bool), rows.X.shape[:3])
+        shown = np.where(seen.reshape(*seen.shape, *[1] * (rows.X.ndim - 3)), rows.X, 0)
+        given, made = (in_rows(v[:MOST_PAIRS], PAIRS_IN_A_ROW) for v in (shown, X))
+        pairs = [row for pair in zip(given, made, strict=True) for row in pair]
+    _write(output, X, rows.condition, model, config, pairs, beside=rows.X)
+    if flags.out != "-":
+        terminal.say(f"{len(X):,} written to {flags.out}")
+    return 0
+
+
+def _rows(flags: Impute, model: Any, config: dict[str, Any], terminal: Terminal) -> Rows:
+    """Rows as other commands read them; in a table, blanks may stand where the training had none."""
+    schema = model.schema_
+    if not schema.is_table or schema.container != "dataframe":
+        return read_rows(flags.data, model, config, size_of(flags.size), terminal)
+    X = load_data(flags.data, kinds=config.get("data", {}).get("kinds"), quiet=terminal.console.quiet).X
+    if not isinstance(X, pd.DataFrame) or not set(schema.columns) <= set(map(str, X.columns)):
+        return read_rows(flags.data, model, config, size_of(flags.size), terminal)         # which says what is wrong
+    X = X.rename(columns=str)
+    condition = X[config["condition"]] if model.condition_ is not None and config.get("condition") in X.columns else None
+    return Rows(X[schema.columns], condition, None)
+
+
+def _mask(source: str) -> np.ndarray:
+    """Ones and zeros ``(N, …)``, or the mask of all as it is."""
+    if Path(source).suffix.lower() == ".npz":
+        with np.load(source, allow_pickle=False) as d:
+            return d[d.files[0]] > 0
+    if Path(source).suffix.lower() == ".npy":
+        return np.load(source, allow_pickle=False) > 0
+    from PIL import Image
+
+    with Image.open(source) as picture:
+        return np.asarray(picture.convert("L")) >= 128
