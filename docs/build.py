@@ -8,8 +8,9 @@ A page is Markdown. Two kinds of fenced blocks in it are run, one after another,
 * ``console`` blocks: each line that begins with ``$ `` is a command, run by the shell. What it writes stands below the line.
 
 A picture that a page names, ``![words](NAME-what.png)``, is one that its code has written into the folder. It is kept with a palette of few
-colours. A warning, a command that fails, a picture that is named but not made, or made but not named, ends the build. Budgets are steps
-and seeds are fixed, so that a page is the same wherever it is built, up to the arithmetic of the processor.
+colours; one that moves (APNG) is kept as it is. A warning, a command that fails, a picture that is named but not made, or made but not
+named, ends the build. Budgets are steps and seeds are fixed, so that a page is the same wherever it is built, up to the arithmetic of the
+processor.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ PAGES, GUIDE = Path(__file__).parent / "pages", Path(__file__).parent / "guide"
 BLOCK = re.compile(r"^```(python|console)\n(.*?)^```\n", re.DOTALL | re.MULTILINE)
 PICTURE = re.compile(r"!\[[^\]]*\]\((?!http)([^)]+\.png)\)")
 COLOURS = (128, 64, 32, 16)     # of a palette; as many as fit into MOST_BYTES
-MOST_BYTES = 60_000             # of a picture
+MOST_BYTES, MOVING_BYTES = 60_000, 600_000      # of a picture, and of one that moves
 MOST_LINES = 20                 # of an output; of a longer one, the first ones
 WIDEST = 118                    # characters of a line of output
 
@@ -134,6 +135,8 @@ def _keep_pictures(name: str, named: list[str]) -> None:
 
 def _reduced(picture: str) -> bytes:
     with Image.open(picture) as image:
+        if getattr(image, "is_animated", False):
+            return _moving(Path(picture))
         plain = image.convert("RGB")
     for colours in COLOURS:
         written = io.BytesIO()
@@ -141,6 +144,13 @@ def _reduced(picture: str) -> bytes:
         if written.tell() <= MOST_BYTES:
             return written.getvalue()
     raise PageError(f"{picture}: {written.tell():,} bytes with {colours} colours, of {MOST_BYTES:,} at most")
+
+
+def _moving(picture: Path) -> bytes:
+    written = picture.read_bytes()
+    if len(written) > MOVING_BYTES:
+        raise PageError(f"{picture}: {len(written):,} bytes, of {MOVING_BYTES:,} at most")
+    return written
 
 
 def main(chosen: list[str]) -> int:

@@ -7,7 +7,8 @@ import pytest
 import ectype
 from ectype import errors
 
-FAMILIES = ["Autoencoder", "LinearAutoencoder", "StackedAutoencoder", "DenoisingAutoencoder", "ConvAutoencoder", "VAE", "GAN", "Flow", "DDPM"]
+FAMILIES = ["Autoencoder", "LinearAutoencoder", "StackedAutoencoder", "DenoisingAutoencoder", "ConvAutoencoder", "VAE", "GAN", "Flow", "DDPM",
+            "FlowMatching", "Shortcut"]
 
 
 def test_public_names():

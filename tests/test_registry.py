@@ -12,7 +12,8 @@ from ectype.train.objective import Objective
 
 
 def test_order_of_the_lecture():
-    assert registry.names() == ["autoencoder", "linear", "stacked", "denoising", "conv", "vae", "gan", "flow", "ddpm"]
+    assert registry.names() == ["autoencoder", "linear", "stacked", "denoising", "conv", "vae", "gan", "flow", "ddpm", "flow_matching", "shortcut"]
+    assert registry.entry("fewstep") is registry.entry("shortcut")
 
 
 def test_one_of_each_kind_is_compared():

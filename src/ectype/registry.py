@@ -32,7 +32,12 @@ FAMILIES = {e.name: e for e in (
     Entry("gan", "ectype.models.gan:GAN", "Generative adversarial network", "Goodfellow et al. 2014"),
     Entry("flow", "ectype.models.flow:Flow", "Normalizing flow", "Durkan et al. 2019"),
     Entry("ddpm", "ectype.models.diffusion:DDPM", "Denoising diffusion model", "Ho et al. 2020"),
+    Entry("flow_matching", "ectype.models.flow_matching:FlowMatching", "Flow matching", "Lipman et al. 2023", False),
+    Entry("shortcut", "ectype.models.shortcut:Shortcut", "Shortcut model: one to four steps", "Frans et al. 2025", False),
 )}
+
+
+ALIASES = {"fewstep": "shortcut"}
 
 
 def names() -> list[str]:
@@ -46,7 +51,8 @@ def compared() -> list[str]:
 
 
 def entry(name: str) -> Entry:
-    """The table's line for a family; near misses are named in the error."""
+    """The table's line for a family, by its name or its alias; near misses are named in the error."""
+    name = ALIASES.get(name, name)
     if name not in FAMILIES:
         raise UnknownNameError("model", name, FAMILIES)
     return FAMILIES[name]

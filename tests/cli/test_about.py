@@ -31,7 +31,8 @@ def test_one_model(ectype, name):
     cls = registry.load(name)
     assert settings["train.betas"] == list(cls.preset.betas) and settings["conditional"] is False
     assert settings["train.lr"] == (cls.preset.lr if not cls.presets else None)
-    assert not cls.presets or "images 0.003, signals 0.003" in next(s["meaning"] for s in described["settings"] if s["name"] == "train.lr")
+    meaning = next(s["meaning"] for s in described["settings"] if s["name"] == "train.lr")
+    assert all(f"{container} {preset.lr:g}" in meaning for container, preset in cls.presets.items())
     for sampler in described["samplers"]:
         assert sampler in answer.out
 

@@ -39,10 +39,10 @@ def test_sample_to_files(ectype, trained, tmp_path):
 
 
 def test_sampling_flags_come_from_the_model(ectype, trained):
-    assert "--mean" in ectype("sample", trained / "table", "--help").out
-    assert "--mean" not in ectype("sample", trained / "gan", "--help").out
-    assert ectype("sample", trained / "table", "--mean").out != ectype("sample", trained / "table").out
-    assert ectype("sample", "--mean", "-n", 3, trained / "table").out == ectype("sample", trained / "table", "-n", 3, "--mean").out
+    assert "--decode" in ectype("sample", trained / "table", "--help").out
+    assert "--decode" not in ectype("sample", trained / "gan", "--help").out
+    assert ectype("sample", trained / "table", "--decode", "mean").out != ectype("sample", trained / "table").out
+    assert ectype("sample", "--decode", "mean", "-n", 3, trained / "table").out == ectype("sample", trained / "table", "-n", 3, "--decode", "mean").out
     unknown = ectype("sample", trained / "table", "--steps", 3)
     assert unknown.code == 2 and "--steps" in unknown.err
 
@@ -208,3 +208,32 @@ def test_of_many_pictures_the_first_are_drawn_and_it_is_said_which_are_which(ect
     monkeypatch.setattr("ectype.cli.apply.MOST_PAIRS", 32)
     ectype("reconstruct", trained / "images", trained / "images.npz", "--out", tmp_path / "x.png")
     assert height() > 1.8 * of_few
+
+
+def test_interpolate(ectype, trained, people, tmp_path):
+    answer = ectype("interpolate", trained / "table", people, "--pairs", 3, "--steps", 4)
+    model, rows = load(trained / "table"), pd.read_csv(people)
+    made = _csv(answer.out)
+    assert answer.code == 0 and len(made) == 12 and list(made.columns) == list(rows.columns)
+    ends = _csv(model.reconstruct(rows[:6]).to_csv(index=False))
+    pd.testing.assert_frame_equal(made.iloc[[0, 3, 4, 7, 8, 11]].reset_index(drop=True), ends)
+    numbers = trained.joinpath("numbers.csv")
+    bent, straight = (ectype("interpolate", trained / "numbers", numbers, "--path", path).out for path in ("spherical", "linear"))
+    assert bent != straight and len(_csv(bent)) == len(_csv(straight)) == 64
+    conditional = _csv(ectype("interpolate", trained / "conditional", people, "--pairs", 2, "--steps", 3).out)
+    assert list(conditional["group"]) == [g for g in pd.read_csv(people)["group"][:4:2] for _ in range(3)]
+
+
+def test_interpolate_draws_a_line_for_each_path(ectype, trained, tmp_path):
+    out = tmp_path / "p.npz"
+    assert ectype("interpolate", trained / "images", trained / "images.npz", "--out", out, "--steps", 5, "--pairs", 3).code == 0
+    made = np.load(out)
+    assert made["x"].shape == (15, 4, 6, 3) and made["y"].tolist() == [y for y in (0, 2, 1) for _ in range(5)]
+    assert ectype("interpolate", trained / "images", trained / "images.npz", "--out", tmp_path / "p.png", "--steps", 5, "--pairs", 3).code == 0
+    with Image.open(tmp_path / "p.png") as drawn:
+        width, height = drawn.size
+    assert width / height == pytest.approx(5 * 6 / (3 * 4), rel=0.1)
+    one = tmp_path / "one.npz"
+    np.savez(one, x=np.load(trained / "images.npz")["x"][:1], y=np.zeros(1, int))
+    answer = ectype("interpolate", trained / "images", one, "--out", out)
+    assert answer.code == 2 and "a path has two ends: expected at least 2 rows, got 1" in answer.err

@@ -279,7 +279,8 @@ OTHER = {   # another value for every constructor parameter
     "importance": 3, "noise_dim": 3, "game": "minimax", "penalty": 0.0, "transforms": 2, "bins": 4, "architecture": "autoregressive",
     "base": "student", "dequantization": "variational",
     "schedule": "linear", "sparsity": 1.0, "tied": False, "greedy": False, "corruption": Corruption(kind="masking", level=0.5),
-    "prediction": "noise", "loss": "bound", "log_snr": (8.0, -8.0), "drop_condition": 0.6,
+    "prediction": "noise", "loss": "bound", "log_snr": (8.0, -8.0), "drop_condition": 0.6, "pairing": "random",
+    "consistency": 0.6,
     "upsampling": "resize", "conditional": True, "net": Net(width=(9,)), "train": TINY(lr=0.02), "random_state": 1,
 }
 
@@ -372,7 +373,7 @@ def test_the_preset_fills_what_is_not_set(name):
 def test_the_cost_of_a_sample_is_told(name):
     model, calls = fitted(name), []
     options = QUICK.get(name, {})
-    network = {"ddpm": "network", "gan": "generator", "flow": None, "stacked": None}.get(name, "decoder")
+    network = {"ddpm": "network", "flow_matching": "network", "shortcut": "network", "gan": "generator", "flow": None, "stacked": None}.get(name, "decoder")
     if network is None:                                                 # one pass backwards through every layer
         assert model.evaluations(**options) == 1
         return

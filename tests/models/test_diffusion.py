@@ -46,6 +46,11 @@ class Given:
     def normal(self, *shape):
         return next(self.draws, torch.full((self.n, *shape), self.later))
 
+    def uniform(self, *shape):
+        return torch.zeros(self.n, *shape)
+
+    gumbel = uniform
+
 
 class Answer(nn.Module):
     """A network that answers with what it was given."""
@@ -93,7 +98,7 @@ def chain(objective, steps):
     points = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     for t, s in itertools.pairwise(times):
         x_hat = objective.denoise(points, t[None], None)
-        at = objective._at(t), objective._at(s)
+        at = objective.at(t), objective.at(s)
         out = x_hat if s == 0 else ancestral_step(points, x_hat, *at, torch.zeros(3, 2))
         A, b = (out[1:] - out[0]).T, out[0]
         r = torch.zeros(1, 2) if s == 0 else ancestral_step(points[:1], x_hat[:1], *at, torch.ones(1, 2)) - out[:1]
@@ -146,7 +151,7 @@ def test_a_ddim_step_keeps_the_noise():
 def test_data_noise_and_v_are_three_names_of_the_same():
     objective = exact()
     x, eps, t = torch.randn(50, 2), torch.randn(50, 2), torch.rand(50)
-    alpha, sigma = objective._at(t)
+    alpha, sigma = objective.at(t)
     x_t, v = alpha * x + sigma * eps, alpha * eps - sigma * x
     objective.network = Answer(v)
     torch.testing.assert_close(objective.denoise(x_t, t, None), x, atol=1e-5, rtol=1e-4)
@@ -276,7 +281,7 @@ def test_sampling_follows_the_chain():
 
     objective = exact()
     with torch.no_grad():
-        X = objective.sample(Rows(0, 0, 4000), None, steps=200).double()
+        X = objective.sample(Rows(0, 0, 4000), None, steps=200, sampler="ancestral").double()
     mean, cov = chain(objective, 200)
     torch.testing.assert_close(X.mean(0), mean, atol=0.06, rtol=0)
     torch.testing.assert_close(torch.cov(X.T), cov, atol=0.1, rtol=0)

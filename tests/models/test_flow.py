@@ -10,7 +10,8 @@ from torch import nn
 
 import ectype
 from ectype.data.schema import Schema
-from ectype.models.flow import FlowObjective, Fresh, Middle
+from ectype.errors import InvalidParameterError
+from ectype.models.flow import FlowObjective, Fresh, Middle, PixelFlowObjective
 from ectype.nn.coupling import BOUND, Coupling, masks
 from ectype.rng import Rows
 from ectype.spec import Net
@@ -18,11 +19,11 @@ from ectype.spec import Net
 from .conftest import SMALL, assert_gaussian, labels, numbers
 
 
-def flow(d, cond=0, transforms=4, bins=5, seed=0, spread=0.3):
+def flow(d, cond=0, transforms=4, bins=5, seed=0, spread=0.3, **options):
     """A flow on d numbers with random weights, so that it is far from the identity."""
     schema, x = numbers(d)
     y_schema, y = labels(k=cond) if cond else (None, None)
-    objective = FlowObjective(schema, y_schema, transforms, bins, SMALL)
+    objective = FlowObjective(schema, y_schema, transforms, bins, SMALL, **options)
     g = torch.Generator().manual_seed(seed)
     for p in objective.parameters():
         p.data = spread * torch.randn(p.shape, generator=g)
@@ -52,9 +53,11 @@ def test_the_inverse(d, cond):
     torch.testing.assert_close(objective.inverse(z, y), x, atol=2e-3, rtol=1e-3)
 
 
-@pytest.mark.parametrize(("d", "label"), [(1, None), (2, None), (1, "a"), (1, "b"), (2, "a"), (2, "b")])
-def test_the_density_integrates_to_one(d, label):
-    objective, _, _ = flow(d, 2 if label else 0)
+@pytest.mark.parametrize(("d", "label", "options"), [
+    (1, None, {}), (2, None, {}), (1, "a", {}), (1, "b", {}), (2, "a", {}), (2, "b", {}), (2, None, {"architecture": "autoregressive"}),
+    (2, "b", {"architecture": "autoregressive", "base": "mixture"}), (2, "a", {"base": "mixture"})], ids=str)
+def test_the_density_integrates_to_one(d, label, options):
+    objective, _, _ = flow(d, 2 if label else 0, **options)
     axis = torch.linspace(-8, 8, 2001 if d == 1 else 251)
     points = torch.stack(torch.meshgrid(*[axis] * d, indexing="ij"), -1).reshape(-1, d)
     c = None if label is None else torch.full((len(points), 1), float(label == "b"))
@@ -62,22 +65,25 @@ def test_the_density_integrates_to_one(d, label):
     assert total.item() == pytest.approx(1, abs=2e-3)
 
 
-def test_the_condition_changes_the_density():
-    objective, x, y = flow(2, 2)
+@pytest.mark.parametrize("options", [{}, {"architecture": "autoregressive"}, {"base": "mixture"}, {"base": "student"}], ids=str)
+def test_the_condition_changes_the_density(options):
+    objective, x, y = flow(2, 2, **options)
     assert not torch.isclose(objective.log_density(x, y), objective.log_density(x, 1 - y)).any()
 
 
-def test_probabilities_of_all_rows_of_discrete_columns_sum_to_one():
-    """Σ_x E_q[p(y) / q(y|x)] = ∫ p = 1: the cells of all rows tile the space."""
+@pytest.mark.parametrize(("options", "spread"), [({}, 0.12), ({"architecture": "autoregressive"}, 0.12), ({"dequantization": "variational"}, 0.06)],
+                         ids=str)
+def test_probabilities_of_all_rows_of_discrete_columns_sum_to_one(options, spread):
+    """Σ_x E_q[p(y) / q(y|x)] = ∫ p = 1: the cells of all rows tile the space, whatever the noise in them."""
     X = pd.DataFrame({"a": list("xyz") * 20, "b": [True, False] * 30, "n": [1.0, 2, 2, 5] * 15})
     schema = Schema.fit(X)
-    objective = FlowObjective(schema, None, 4, 5, SMALL)
+    objective = FlowObjective(schema, None, 4, 5, SMALL, **options)
     objective.prepare(torch.from_numpy(schema.encode(X)), None)
     for p in objective.parameters():
-        p.data = 0.12 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel()))
+        p.data = spread * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel()))
     rows = torch.cartesian_prod(torch.arange(3.0), torch.arange(2.0), torch.from_numpy(schema.blocks[2].level_centers()).float())
     with torch.no_grad():
-        y, log_q = objective.dequantization(rows.repeat(2000, 1), Fresh(2000 * len(rows), rows.device))
+        y, log_q = objective.dequantise(rows.repeat(2000, 1), None, Fresh(2000 * len(rows), rows.device))
         p = (objective.log_density(y, None) - log_q).exp().view(2000, len(rows)).mean(0)
     assert len(rows) == 18 and p.sum().item() == pytest.approx(1, abs=0.02) and p.max() / p.min() > 1.5
 
@@ -169,3 +175,127 @@ def test_one_column(gaussian):
     model = ectype.Flow(transforms=2, train=ectype.Train(budget="100steps"), net=SMALL, random_state=0).fit(gaussian[:, :1])
     X = model.sample(3000, random_state=0)
     assert X.shape == (3000, 1) and X.mean() == pytest.approx(3, abs=0.2) and X.std() == pytest.approx(2, abs=0.2)
+
+
+# -- architectures, bases, noise ----------------------------------------------------------------------------------------------------------
+
+def test_autoregressive_layers_take_a_pass_for_each_number(gaussian):
+    model = ectype.Flow(architecture="autoregressive", transforms=2, train=ectype.Train(budget="250steps"), net=Net(width=(32, 32)),
+                        random_state=0).fit(gaussian)
+    assert model.evaluations() == 2 and model.likelihood_ == "exact" and model.dequantization_ == "none"
+    assert_gaussian(model.sample(4000, random_state=0), atol=0.2)
+
+
+@pytest.mark.parametrize("base", ["student", "mixture"])
+def test_samples_and_likelihoods_go_through_the_base(base):
+    """With T still the identity, samples are those of the base, and the likelihood is its density."""
+    schema, x = numbers(2)
+    objective = FlowObjective(schema, None, 2, 5, SMALL, base=base)
+    torch.testing.assert_close(objective.log_density(x, None), objective.base.log_prob(x, None), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(objective.sample(Rows(0, 0, 50), None), objective.base.sample(Rows(0, 0, 50), None), atol=1e-3, rtol=1e-3)
+
+
+def test_a_mixture_base_has_clumps_at_once():
+    model = ectype.Flow(base="mixture", transforms=2, train=ectype.Train(budget="5steps"), net=SMALL, random_state=0).fit(mixture(3000, 0))
+    test = mixture(2000, 1)
+    assert (mixture_log_prob(test) - model.log_likelihood(test)).mean() < 0.1
+
+
+def test_variational_noise_is_named_and_learnt():
+    """Noise that leans away from the edges of its cells: the bound stays one, and close to the truth."""
+    r = np.random.default_rng(0)
+    a = r.random(1000) < 0.5
+    X = pd.DataFrame({"a": a, "b": np.where(r.random(1000) < 0.02, ~a, a), "x": r.normal(size=1000)})
+    found = {}
+    for name in ("uniform", "variational"):
+        model = ectype.Flow(dequantization=name, transforms=2, train=ectype.Train(budget="80steps", lr=5e-3), net=SMALL, random_state=0).fit(X)
+        assert model.dequantization_ == name and model.likelihood_ == "bound"
+        found[name] = model.log_likelihood(X).mean()
+    _, log_q = model.objective_.noise(model.objective_.features.embed(torch.from_numpy(model.schema_.encode(X))), Fresh(1000, torch.device("cpu")))
+    assert log_q.std() > 0.02 and found["variational"] == pytest.approx(found["uniform"], abs=0.3)
+
+
+# -- the way back -------------------------------------------------------------------------------------------------------------------------
+
+def test_the_error_of_the_inverse_is_measured_on_held_out_rows(gaussian):
+    model = ectype.Flow(transforms=2, train=ectype.Train(budget="30steps"), net=SMALL, random_state=0).fit(gaussian)
+    measured = model.stages_[0]["measured"]
+    assert set(measured) == {"inverse_error", "inverse_error_max", "astray"}
+    assert 0 < measured["inverse_error"] <= measured["inverse_error_max"] < 1e-3 and measured["astray"] == 0 and model.events_ == []
+
+
+class Jumpy(FlowObjective):
+    """A flow whose inverse sends some draws far away, and some to nowhere."""
+
+    def inverse(self, z, c):
+        y = super().inverse(z, c)
+        return torch.where(z[:, :1] > 1.5, torch.nan, torch.where(z[:, 1:] > 1.5, 1e6, y))
+
+
+def test_rows_that_jump_are_drawn_again_on_their_own():
+    schema, x = numbers(2)
+    objective = Jumpy(schema, None, 2, 5, SMALL)
+    objective.prepare(x, None)
+    rows, astray = objective.draw(Rows(0, 0, 1024), None)
+    plain = objective.inverse(Rows(0, 0, 1024).normal(2), None)
+    assert 0.1 < astray.float().mean() < 0.16 and torch.equal(rows[~astray], plain[~astray])
+    assert rows.isfinite().all() and (rows >= objective.low).all() and (rows <= objective.high).all()
+    for start in (0, 256, 512, 768):                                    # whoever else must draw again
+        assert torch.equal(objective.draw(Rows(0, start, 256), None)[0], rows[start : start + 256])
+    with torch.no_grad():
+        found = objective.measure(x, None)
+    said = objective.remarks(found)
+    assert 0.1 < found["astray"] < 0.2 and np.isfinite(list(found.values())).all() and len(said) == 1 and "drawn again" in said[0]
+
+
+def test_what_never_comes_back_is_brought_to_the_edge():
+    schema, x = numbers(2)
+    objective = Jumpy(schema, None, 2, 5, SMALL)
+    objective.prepare(x, None)
+    objective.inverse = lambda z, c: torch.stack([torch.full((len(z),), torch.inf), torch.full((len(z),), torch.nan)], 1)
+    rows = objective.sample(Rows(0, 0, 5), None)
+    assert torch.equal(rows[:, 0], objective.high[:1].expand(5)) and (rows[:, 1] == 0).all()
+    with torch.no_grad():
+        assert "T⁻¹(T(y)) is off" in objective.remarks(objective.measure(x, None))[1]
+
+
+# -- pictures -----------------------------------------------------------------------------------------------------------------------------
+
+def bars(n=80, side=14, seed=0):
+    """A bright row or column on black, in one of seven greys."""
+    r = np.random.default_rng(seed)
+    X = np.zeros((n, side, side), np.uint8)
+    for x, where, upright, grey in zip(X, r.integers(side, size=n), r.random(n) < 0.5, r.integers(1, 8, n), strict=True):
+        (x.T if upright else x)[where] = 30 * grey
+    return X
+
+
+@pytest.mark.parametrize("architecture", ["coupling", "autoregressive"])
+def test_pictures_have_flows_of_pixels(architecture):
+    X, y = bars(), np.arange(80) % 2
+    model = ectype.Flow(architecture=architecture, net=SMALL, train=ectype.Train(budget="40steps", lr=1e-2, batch_size=16),
+                        conditional=True, random_state=0).fit(X, y)
+    assert isinstance(model.objective_, PixelFlowObjective) and model.likelihood_ == "exact" and model.dequantization_ == "none"
+    assert model.evaluations() == (196 if architecture == "autoregressive" else 12)
+    assert model.history_[-1]["loss"] < model.history_[0]["loss"] and model.log_likelihood(X, condition=y).max() < 0
+    drawn = model.sample(260, condition=1, random_state=0)
+    assert drawn.shape == (260, 14, 14) and drawn.dtype == X.dtype and len(np.unique(drawn)) > 2
+    assert (drawn != model.sample(260, condition=1, random_state=0, batch_size=256)).mean() < 1e-3
+    codes = model.transform(X, condition=y)
+    assert codes.shape == (80, 196) and np.isfinite(codes).all()
+    assert (model.inverse_transform(codes, condition=y) != X).mean() < 0.01
+    assert model.stages_[0]["measured"]["inverse_error"] < 0.01
+
+
+def test_the_kind_of_network_decides_which_flow_a_picture_gets():
+    def kind(X, **options):
+        return type(ectype.Flow(train=ectype.Train(budget="1steps"), random_state=0, **options).fit(X).objective_)
+
+    small, large = bars(40, 8), bars(40, 14)
+    assert kind(small) is kind(large, net=Net(kind="mlp")) is FlowObjective
+    assert kind(large) is kind(small, net=Net(kind="conv")) is kind(small, architecture="autoregressive") is PixelFlowObjective
+
+
+def test_a_flow_of_pixels_has_no_other_base():
+    with pytest.raises(InvalidParameterError, match=r'expected base "normal", got "student"\nhint: net.kind="mlp"'):
+        ectype.Flow(base="student", train=ectype.Train(budget="1steps")).fit(bars(40))

@@ -1,4 +1,4 @@
-"""The GAN: the value function and its optimum, both games, the penalty, and a ring of Gaussians."""
+"""The GAN: the value function and its optimum, the games, the penalty, the curve, collapse, and modes of known truths."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,9 @@ from scipy.stats import norm
 from torch import nn
 
 import ectype
-from ectype.models.gan import GANObjective, value
+from ectype.data.schema import Schema
+from ectype.data.toy import TRUTHS
+from ectype.models.gan import DECAY, FEW, PATIENT, SETTLING, GANObjective, collapsed, relativistic_value, value
 from ectype.rng import Rows
 from ectype.spec import Net
 
@@ -68,6 +70,17 @@ class Constant(nn.Module):
         return self.logit + 0 * x.flatten(1).sum(1, keepdim=True)
 
 
+def test_the_relativistic_value_is_highest_at_the_log_of_the_density_ratio():
+    """Up to a constant, which pairs cannot see."""
+    x, y = draws(100_000)
+    logits = [torch.from_numpy(P.logpdf(v) - Q.logpdf(v)) for v in (x, y)]
+    best = relativistic_value(*logits)
+    assert relativistic_value(*(v + 3.0 for v in logits)) == pytest.approx(best.item())
+    for change in (lambda v: 1.5 * v, lambda v: 0.5 * v, lambda v: v.clamp(-1, 1), lambda v: v + 0.3 * v.sin()):
+        assert relativistic_value(*map(change, logits)) < best - 1e-4
+    assert relativistic_value(torch.zeros(5), torch.zeros(5)).item() == pytest.approx(-np.log(2))
+
+
 @pytest.mark.parametrize("logit", [-4.0, 0.0, 3.0])
 def test_both_games_by_hand(logit):
     """Non-saturating: −log D; minimax: log(1 − D), with D = σ(ℓ)."""
@@ -78,6 +91,20 @@ def test_both_games_by_hand(logit):
         terms = objective.loss(x, None, "generator")
         assert terms["loss"].item() == pytest.approx(expected, rel=1e-4) and terms["d_of_fake"].item() == pytest.approx(d, rel=1e-5)
         assert all(not g.any() for g in torch.autograd.grad(terms["loss"], list(objective.generator.parameters())))     # the fixed point
+
+
+def test_the_relativistic_game_by_hand():
+    """Each player minimises −log σ of the difference that it wants to be large."""
+    objective, x, _ = gan(game="relativistic", penalty=0.0)
+    objective.critic = Linear([0.5, 0.0, -1.0])
+    losses = {}
+    for player in ("critic", "generator"):
+        torch.manual_seed(5)
+        losses[player] = objective.loss(x, None, player)["loss"].item()
+    torch.manual_seed(5)
+    difference = objective.logit(x, None) - objective.logit(objective._fake(len(x), None, x.device), None)
+    for player, sign in (("critic", 1), ("generator", -1)):
+        assert losses[player] == pytest.approx(torch.log1p(torch.exp(-sign * difference)).mean().item(), rel=1e-5)
 
 
 def test_where_the_critic_wins_only_the_non_saturating_game_has_a_gradient():
@@ -150,13 +177,112 @@ def test_both_players_see_the_condition():
     assert not torch.isclose(objective.generate(z, u, y), objective.generate(z, u, other)).all(1).any()
 
 
-def test_the_held_out_curve_falls_as_samples_come_closer():
+def test_of_a_few_numbers_the_penalty_falls_with_the_steps():
+    objective, x, _ = gan(penalty=2.0)
+    objective.critic = Linear([1.0, -2.0, 0.5])
+    found = []
+    for step in (0, SETTLING, 3 * SETTLING):
+        objective.step = step
+        found.append(objective.loss(x, None, "critic")["penalty"].item())
+    np.testing.assert_allclose(found, 10.5 * np.array([1, 2, 4.0]) ** -DECAY, rtol=1e-5)
+
+
+def test_of_other_data_the_penalty_stays():
+    for schema, x in (numbers(FEW + 1), pictures()):
+        objective = GANObjective(schema, None, 2, SMALL, "non-saturating", 2.0)
+        terms = []
+        for step in (0, 5 * SETTLING):
+            objective.step = step
+            torch.manual_seed(0)
+            terms.append(objective.loss(x, None, "critic")["penalty"].item())
+        assert terms[0] == terms[1] > 0 and objective.signs == 0
+
+
+def test_of_pictures_one_row_in_four_is_penalised():
+    """Its logits are those of the same rows: the value is the same as without a penalty."""
+    schema, x = pictures()
+    terms = {}
+    for penalty in (0.0, 3.0):
+        torch.manual_seed(0)
+        objective = GANObjective(schema, None, 2, SMALL, "non-saturating", penalty)
+        torch.manual_seed(7)
+        terms[penalty] = objective.loss(x, None, "critic")
+    assert terms[3.0]["value"].item() == pytest.approx(terms[0.0]["value"].item(), rel=1e-5) and terms[3.0]["penalty"] > 0
+
+    class Sum(nn.Module):
+        def forward(self, f, c=None):
+            rows.append(len(f))
+            return f.flatten(1).sum(1, keepdim=True)
+
+    rows: list[int] = []
+    objective.critic = Sum()
+    assert objective.loss(x, None, "critic")["penalty"].item() == pytest.approx(3.0 * 16, rel=1e-5) and rows == [2 * len(x)]
+    assert torch.isfinite(objective.loss(x[:1], None, "critic")["loss"])
+
+
+def pictures(n=22, side=4):
+    X = np.random.default_rng(0).integers(0, 256, (n, side, side)).astype(np.uint8)
+    schema = Schema.fit(X)
+    return schema, torch.from_numpy(schema.encode(X))
+
+
+def test_half_of_the_noise_of_a_table_counts_by_its_sign():
+    objective, _, _ = gan()
+    z, u = torch.tensor([[0.3, 1.0], [2.0, 1.0], [-0.3, 1.0], [0.3, 1.5]]), torch.zeros(4, 0)
+    one, same, other_sign, other = objective.generate(z, u, None)
+    assert torch.equal(one, same) and not torch.isclose(one, other_sign).any() and not torch.isclose(one, other).any()
+    schema, _ = pictures()
+    images = GANObjective(schema, None, 2, SMALL, "non-saturating", 1.0)
+    assert not torch.isclose(*images.generate(z[:2], u, None)).all()
+
+
+def test_the_held_out_curve_and_its_figures_fall_as_samples_come_closer():
     objective, x, _ = gan()
-    values = []
+    found = []
     for gap in (3.0, 1.0, 0.0):
         objective._fake = lambda n, c, device, gap=gap: torch.randn(n, 3, generator=torch.Generator().manual_seed(0)) + gap
-        values.append(objective.held_out(x, None).item())
-    assert values[0] > values[1] > values[2] and abs(values[2]) < 0.05
+        found.append({"held_out": objective.held_out(x, None).item(), **objective.watch(x, None)})
+    for name, sign in (("held_out", -1), ("precision", 1), ("coverage", 1)):
+        assert (np.diff([sign * f[name] for f in found]) > 0).all(), name
+    assert abs(found[-1]["held_out"]) < 0.1 and found[-1]["coverage"] > 0.9 and found[-1]["diversity"] == pytest.approx(1, abs=0.1)
+
+
+def test_the_held_out_curve_ranks_samples_that_miss_modes_or_lie_between_them_behind_others():
+    truth, r = TRUTHS["gaussians25"], np.random.default_rng(0)
+    schema = Schema.fit(truth.sample(3000, r))
+    objective = GANObjective(schema, None, 2, SMALL, "non-saturating", 1.0)
+    x, y = (torch.from_numpy(schema.encode(truth.sample(500, r))) for _ in range(2))
+    few = truth.sample(5000, r)
+    few = torch.from_numpy(schema.encode(few[truth.nearest(few)[0] < 5][:500]))
+    samples = {"true": y, "blurred": y + 0.05 * torch.randn_like(y), "a tenth astray": torch.where(torch.rand(500, 1) < 0.1, y.roll(1, 1) / 2, y),
+               "5 modes of 25": few, "one point": y[:1].expand(500, 2), "noise": torch.randn_like(y)}
+    values, figures = {}, {}
+    for name, rows in samples.items():
+        objective._fake = lambda n, c, device, rows=rows: rows
+        values[name], figures[name] = objective.held_out(x, None).item(), objective.watch(x, None)
+    assert values["true"] < values["a tenth astray"] < min(values["blurred"], values["5 modes of 25"])
+    assert max(values["5 modes of 25"], values["noise"]) < values["one point"] and values["blurred"] < values["noise"]
+    assert {name for name, f in figures.items() if collapsed(f)} == {"5 modes of 25", "one point"}
+
+
+def test_collapse_is_said_once_when_it_lasts():
+    objective, _, _ = gan()
+    good, bad = {"precision": 0.9, "coverage": 0.8, "diversity": 1.0}, {"precision": 0.95, "coverage": 0.1, "diversity": 0.6}
+    assert objective.alarm([]) is None and objective.alarm([{"step": 25}] * 9) is None
+    assert objective.alarm([bad] * (PATIENT - 1)) is None and objective.alarm([*[bad] * 9, good]) is None
+    said = objective.alarm([good, *[bad] * PATIENT])
+    assert said.startswith("mode collapse: 95% of the samples lie where rows lie, but 10% of the rows")
+
+
+def test_a_collapse_is_an_event_of_the_training(monkeypatch):
+    """Of a generator that cannot do anything else."""
+    X = np.random.default_rng(0).normal(size=(400, 2))
+    monkeypatch.setattr(GANObjective, "_fake", lambda self, n, c, device: 0.01 * self.generator(torch.randn(n, self.noise_dim)).float())
+    told = []
+    model = ectype.GAN(train=ectype.Train(budget="400steps", validation=0.5), net=SMALL, random_state=0).fit(X, progress=told.append)
+    (event,) = model.events_
+    assert event["event"].startswith("mode collapse") and event in told and 100 < event["step"] < 400
+    assert all({"held_out", "precision", "coverage", "diversity"} <= set(record) for record in model.history_)
 
 
 def test_the_score_is_the_log_of_d():
@@ -167,8 +293,6 @@ def test_the_score_is_the_log_of_d():
 
 @pytest.fixture(scope="module")
 def ring():
-    from ectype.data.toy import TRUTHS
-
     truth = TRUTHS["ring8"]
     X = truth.sample(2000, np.random.default_rng(0))
     return truth, ectype.GAN(train=ectype.Train(budget="1500steps", device="cpu"), net=Net(width=(64, 64)), random_state=0).fit(X)
@@ -183,7 +307,7 @@ def test_all_modes_of_a_ring_are_found(ring):
     np.testing.assert_allclose(X.mean(), 0, atol=0.2)
 
 
-@pytest.mark.parametrize("game", ["non-saturating", "minimax"])
+@pytest.mark.parametrize("game", ["non-saturating", "relativistic", "minimax"])
 def test_a_correlated_gaussian_is_learnt(game, gaussian):
     model = ectype.GAN(game=game, train=ectype.Train(budget="800steps"), net=Net(width=(32, 32)), random_state=0)
     assert_gaussian(model.fit(gaussian).sample(4000, random_state=0))

@@ -7,11 +7,16 @@ import torch
 from scipy import stats
 
 from ectype.data.schema import Schema
+from ectype.errors import InvalidParameterError
 from ectype.prob.likelihood import (
     FAR,
     MIN_SCALE,
+    NAMES,
+    fitting,
+    gaussian_cell_log_prob,
     gaussian_log_prob,
     likelihood,
+    log_normal_cdf,
     log_scale,
     logistic_cell_log_prob,
     logistic_log_prob,
@@ -66,21 +71,24 @@ def values_and_weights(schema):
     return torch.tensor([*v, *blank]).float()[:, None], torch.ones(len(v) + len(blank))
 
 
+CASES = [(name, fit) for name, values in COLUMNS.items() for fit in fitting(one_column(values))]
+
+
 @pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("name", COLUMNS)
-def test_every_slot_is_a_distribution(name, seed):
+@pytest.mark.parametrize(("name", "fit"), CASES)
+def test_every_slot_is_a_distribution(name, fit, seed):
     schema = one_column(COLUMNS[name])
-    model = likelihood(schema)
+    model = likelihood(schema, fit)
     x, weight = values_and_weights(schema)
     params = torch.randn(1, model.n_params, generator=torch.Generator().manual_seed(seed)).expand(len(x), -1)
     total = (model.log_prob(params, x).double().exp() * weight).sum()
     assert total.item() == pytest.approx(1, abs=2e-3 if len(x) > 1000 else 1e-5)
 
 
-@pytest.mark.parametrize("name", COLUMNS)
-def test_samples_have_the_frequencies_of_log_prob(name):
+@pytest.mark.parametrize(("name", "fit"), CASES)
+def test_samples_have_the_frequencies_of_log_prob(name, fit):
     schema, n = one_column(COLUMNS[name]), 20_000
-    model = likelihood(schema)
+    model = likelihood(schema, fit)
     params = 0.7 * torch.randn(1, model.n_params, generator=torch.Generator().manual_seed(3))
     drawn, block = model.sample(params.expand(n, -1), Rows(0, 0, n)).numpy(), schema.blocks[0]
     if block.type == "category" or block.discrete:
@@ -149,6 +157,26 @@ def test_discretised_logistic_against_scipy():
     assert logistic_cell_log_prob(low, high, mean, torch.tensor(s).log().double()).exp().sum().item() == pytest.approx(1, abs=1e-12)
 
 
+def test_discretised_gaussian_against_scipy():
+    """In float64 to the last digits; in both tails of float32, where a difference of distribution functions would be zero."""
+    edges = torch.linspace(-2, 2, 41, dtype=torch.float64)
+    mean, log_std = torch.tensor(0.3, dtype=torch.float64), torch.tensor(0.2, dtype=torch.float64).log()
+    expected = np.diff(stats.norm(0.3, 0.2).cdf(edges.numpy()))
+    np.testing.assert_allclose(gaussian_cell_log_prob(edges[:-1], edges[1:], mean, log_std).exp(), expected, rtol=1e-6, atol=1e-15)
+    low, high = torch.tensor([-31.0, 30.0]), torch.tensor([-30.0, 31.0])
+    expected = stats.norm.logcdf(-30) + np.log1p(-np.exp(stats.norm.logcdf(-31) - stats.norm.logcdf(-30)))
+    np.testing.assert_allclose(gaussian_cell_log_prob(low, high, torch.zeros(2), torch.zeros(2)), [expected, expected], rtol=1e-6)
+
+
+def test_the_normal_distribution_function_against_scipy():
+    u = torch.cat([torch.linspace(-40, 12, 1041, dtype=torch.float64), torch.tensor([-1.0, 0.0])])
+    np.testing.assert_allclose(log_normal_cdf(u), stats.norm.logcdf(u), rtol=1e-10, atol=1e-300)
+    far = torch.tensor([-1e7, -1e3, -1.0, 0.0, 1e3, 1e7], requires_grad=True)
+    (gradient,) = torch.autograd.grad(log_normal_cdf(far).sum(), far)
+    np.testing.assert_allclose(gradient[:4], [1e7, 1e3, 1.525135, 0.797885], rtol=1e-3)
+    assert (gradient[4:] == 0).all()
+
+
 def test_the_logistic_tails_are_exact_in_float32():
     """Far out in a tail the mass of a cell underflows as a difference of two sigmoids; the formula does not."""
     low, high = torch.tensor([-31.0, 30.0]), torch.tensor([-30.0, 31.0])
@@ -174,8 +202,9 @@ def test_scales_are_bounded_below():
 
 @pytest.mark.parametrize("shift", [0.0, -1e3, 1e3])
 @pytest.mark.parametrize("log_s", [-30.0, 0.0, 30.0])
-def test_extreme_parameters_have_finite_gradients(schema, stored, shift, log_s):
-    model = likelihood(schema)
+@pytest.mark.parametrize("name", ["auto", "gaussian", "logistic"])
+def test_extreme_parameters_have_finite_gradients(schema, stored, shift, log_s, name):
+    model = likelihood(schema, name)
     params = torch.zeros(len(stored), model.n_params)
     params[:, : model.n_numbers], params[:, model.n_numbers : 2 * model.n_numbers] = shift, log_s
     params = params.requires_grad_()
@@ -188,23 +217,100 @@ IMAGES = {"levels": (RNG.integers(0, 17, (20, 1, 1)) + 0.0, 17), "uint8": (RNG.i
           "binary": (RNG.integers(0, 2, (20, 1, 1)), 2)}
 
 
-@pytest.mark.parametrize("name", IMAGES)
-def test_pixels(name):
+def pixels(name):
+    """Schema of one pixel."""
     X, levels = IMAGES[name]
+    X = X.copy()
     X.flat[:2] = (0, levels - 1)
-    schema = Schema.fit(X)
-    model, n = likelihood(schema), 20_000
-    assert model.n_params == (1 if levels == 2 else 2) and schema.blocks[0].levels == levels
+    return Schema.fit(X), levels
+
+
+@pytest.mark.parametrize(("name", "fit"), [(n, f) for n in IMAGES for f in fitting(pixels(n)[0]) if (n, f) != ("uint8", "categorical")])
+def test_pixels(name, fit):
+    schema, levels = pixels(name)
+    model, n = likelihood(schema, fit), 20_000
+    assert model.n_params == (levels if fit == "categorical" else 1 if fit == "bernoulli" or levels == 2 else 2)
     x = torch.arange(levels).to(torch.uint8)[:, None, None, None]
+    if model.binarises:
+        x = x[[0, -1]]
     for seed in range(5):
         params = torch.randn(1, model.n_params, 1, 1, generator=torch.Generator().manual_seed(seed))
-        p = model.log_prob(params.expand(levels, -1, -1, -1), x).double().exp()
+        p = model.log_prob(params.expand(len(x), -1, -1, -1), x).double().exp()
         assert p.sum().item() == pytest.approx(1, abs=1e-5)
     drawn = model.sample(params.expand(n, -1, -1, -1), Rows(0, 0, n))
     assert drawn.dtype == torch.uint8
     observed = torch.bincount(drawn.flatten().long(), minlength=levels).double() / n
-    np.testing.assert_allclose(observed.cumsum(0), p.cumsum(0), atol=4 * 0.5 / n**0.5)
-    assert abs(float(model.mean(params).item()) - float(x.flatten()[p.argmax()])) <= 1
+    probabilities = torch.zeros(levels, dtype=torch.float64).index_copy(0, x.flatten().long(), p)
+    np.testing.assert_allclose(observed.cumsum(0), probabilities.cumsum(0), atol=4 * 0.5 / n**0.5)
+    center = float(model.mean(params).item())
+    if fit in ("bernoulli", "categorical"):
+        assert center == pytest.approx((probabilities * torch.arange(levels)).sum().item(), abs=0.51)
+    else:
+        assert abs(center - float(x.flatten()[p.argmax()])) <= 1
+
+
+def test_grey_is_the_probability_of_white():
+    schema, _ = pixels("uint8")
+    model, grey = likelihood(schema, "bernoulli"), torch.tensor([0, 51, 128, 255], dtype=torch.uint8).view(4, 1, 1, 1)
+    drawn = torch.stack([model.binarise(grey, torch.rand(grey.shape, generator=torch.Generator().manual_seed(i))) for i in range(4000)])
+    assert drawn.dtype == torch.uint8 and set(drawn.flatten().tolist()) == {0, 255}
+    np.testing.assert_allclose(drawn.float().mean(0).flatten() / 255, [0, 0.2, 128 / 255, 1], atol=0.03)
+    assert model.binarise(grey, 0.5).flatten().tolist() == [0, 0, 255, 255] and not likelihood(pixels("binary")[0]).binarises
+
+
+def test_several_channels_of_levels():
+    """The logits of a pixel's levels lie channel by channel in the same order for the density, the mean and the draws."""
+    X = RNG.integers(0, 17, (8, 2, 3, 3)).astype(float)
+    X.flat[:2] = (0, 16)
+    schema = Schema.fit(X)
+    model, wanted = likelihood(schema, "categorical"), torch.from_numpy(schema.encode(X))
+    params = 60.0 * torch.nn.functional.one_hot(wanted.long(), 17).movedim(-1, 1).flatten(1, 2).float()
+    assert torch.equal(model.mean(params), wanted) and torch.equal(model.sample(params, Rows(0, 0, 8)), wanted)
+    assert model.log_prob(params, wanted).abs().max() < 1e-4
+
+
+FITS = {
+    "signals": (lambda: Schema.fit(RNG.normal(size=(9, 12)), kinds="signal"), {"auto", "gaussian", "logistic"}),
+    "levels": (lambda: pixels("levels")[0], set(NAMES)), "two levels": (lambda: pixels("binary")[0], {"auto", "bernoulli", "categorical"}),
+    "mixed": (lambda: Schema.fit(pd.DataFrame({"a": RNG.normal(size=50), "w": RNG.choice(list("abc"), 50)})), {"auto", "gaussian", "logistic"}),
+    "words": (lambda: Schema.fit(pd.DataFrame({"w": RNG.choice(list("abc"), 50)})), {"auto", "categorical"}),
+    "flags": (lambda: Schema.fit(pd.DataFrame({"f": RNG.random(50) < 0.5})), {"auto", "bernoulli", "categorical"}),
+}
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_names_that_do_not_fit_a_block_are_refused(name):
+    make, fits = FITS[name]
+    schema = make()
+    assert set(fitting(schema)) == fits
+    for other in NAMES:
+        if other in fits:
+            assert likelihood(schema, other).n_params > 0
+        else:
+            with pytest.raises(InvalidParameterError, match=rf"the likelihood '{other}' does not fit .*: expected one of auto"):
+                likelihood(schema, other)
+
+
+def test_the_obstacle_is_named():
+    X = pd.DataFrame({"w": RNG.choice(list("abc"), 50), "age": RNG.normal(size=50)})
+    with pytest.raises(InvalidParameterError, match="does not fit the column 'w', a category of 3 values"):
+        likelihood(Schema.fit(X), "bernoulli")
+    with pytest.raises(InvalidParameterError, match="does not fit the column 'age', a number"):
+        likelihood(Schema.fit(X[["age"]]), "categorical")
+    with pytest.raises(InvalidParameterError, match="does not fit a table without numbers"):
+        likelihood(Schema.fit(X[["w"]]), "gaussian")
+
+
+def test_signals_of_either_shape():
+    schema = Schema.fit(RNG.normal(size=(30, 5)), kinds="signal")
+    x = torch.from_numpy(schema.encode(RNG.normal(size=(4, 5))))
+    params = torch.randn(4, 2, 5, generator=torch.Generator().manual_seed(0))
+    mean, s = params[:, :1], log_scale(params[:, 1:]).exp()
+    for name, family in (("gaussian", stats.norm), ("logistic", stats.logistic)):
+        model = likelihood(schema, name)
+        np.testing.assert_allclose(model.log_prob(params, x), family(mean, s).logpdf(x).sum((1, 2)), rtol=1e-4)
+        drawn = model.sample(params[:1].expand(20_000, -1, -1), Rows(0, 0, 20_000))
+        np.testing.assert_allclose(drawn.std(0), family(mean[:1], s[:1]).std()[0], rtol=0.05)
 
 
 def test_image_shapes():

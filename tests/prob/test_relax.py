@@ -1,6 +1,7 @@
 """Relaxation: features and back, for every kind of slot."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -106,3 +107,21 @@ def test_padded_index():
     assert index.tolist() == [[10, 11, 12, 0], [13, 14, 15, 16]] and inside.tolist() == [[True] * 3 + [False], [True] * 4]
     index, inside = padded_index([], 5)
     assert index.shape == inside.shape == (0, 0)
+
+
+def test_undecided_features_are_drawn_with_their_probabilities():
+    from ectype.rng import Rows
+
+    n = 20_000
+    X = pd.DataFrame({"v": [0.0, 1.0, np.nan, 2.5] * 5, "flag": [True, False] * 10, "c": list("abca") * 5})
+    schema = Schema.fit(X)
+    view = Relaxation(schema)
+    f = view.embed(torch.from_numpy(schema.encode(X)))[:1].repeat(n, 1)
+    k = view.n_numbers + view.n_signs
+    f[:, view.n_numbers : k] = torch.tensor([-0.5, 0.2])                # a blank with 1/4, the flag with 0.6
+    f[:, k:] = torch.tensor([0.7, 0.3, 0.0])
+    drawn = view.draw(f, Rows(0, 0, n))                                 # v, flag, c as stored
+    for share, expected in ((drawn[:, 0].isnan(), 0.25), (drawn[:, 1] == 1, 0.6), (drawn[:, 2] == 0, 0.7), (drawn[:, 2] == 1, 0.3)):
+        assert share.float().mean().item() == pytest.approx(expected, abs=0.015)
+    sure = view.embed(torch.from_numpy(schema.encode(X)))
+    assert torch.equal(view.draw(sure, Rows(0, 0, len(X))).nan_to_num(9), view.project(sure).nan_to_num(9))

@@ -1,11 +1,11 @@
-"""``sample``, ``encode``, ``decode``, ``reconstruct``, ``denoise``, ``score``: put a trained model to work."""
+"""``sample``, ``encode``, ``decode``, ``interpolate``, ``reconstruct``, ``denoise``, ``score``: put a trained model to work."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,10 @@ from tyro.conf import Positional, arg
 
 from .. import registry
 from ..data.sources import load as load_data
-from ..errors import CapabilityError, DataFileError, InvalidParameterError, UnknownNameError
+from ..errors import CapabilityError, DataError, DataFileError, InvalidParameterError, UnknownNameError
 from ..estimator import load
+from ..spec import PositiveInt
+from ..uses import paths
 from ..uses.pictures import code_map
 from . import COMMANDS
 from .files import Output, in_rows, is_numeric
@@ -97,6 +99,18 @@ class Decode(Conditioned, Trained):
 
     codes: Annotated[str, Positional, arg(metavar="CODES")]
     """A file that `ectype encode` wrote."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interpolate(Applied):
+    """A trained model, and data: a path from the first row to the second, from the third to the fourth, and so on."""
+
+    pairs: Annotated[PositiveInt, arg(metavar="N")] = 8
+    """How many paths, at most; a line each in a PNG."""
+    steps: PositiveInt = 8
+    """Rows of a path, the reconstructions of its ends among them."""
+    path: Literal["spherical", "linear"] = "spherical"
+    """Through the space of the codes: along a sphere, where they are Gaussian, or straight."""
 
 
 def sample(argv: list[str]) -> int:
@@ -189,6 +203,23 @@ def decode(argv: list[str]) -> int:
     y = _condition(flags.condition, model, len(codes), config)
     X = _in_chunks(model.inverse_transform, codes, y, terminal, "decoding")
     _write(output, X, y, model, config, in_rows(X) if model.schema_.is_image else None)
+    _done(flags, terminal, len(X))
+    return 0
+
+
+def interpolate(argv: list[str]) -> int:
+    """Rows on the way from one row to another."""
+    flags, model, config, terminal = _begin(argv, "interpolate", Interpolate, {"encode", "decode"})
+    output = _output(flags, model)
+    rows = _rows(flags, model, config, terminal)
+    n = min(flags.pairs, len(rows.X) // 2)
+    if n < 1:
+        raise DataError("a path has two ends", expected="at least 2 rows", got=len(rows.X))
+    a, b = (rows.X[end : 2 * n : 2] for end in (0, 1))
+    y = None if rows.condition is None else rows.condition[: 2 * n : 2]         # each path under the condition of its first row
+    X = paths.interpolate(model, a, b, flags.steps, path=flags.path, condition=y)
+    _write(output, X, None if y is None else y.repeat(flags.steps).reset_index(drop=True), model, config,
+           in_rows(X, flags.steps) if model.schema_.is_image else None)
     _done(flags, terminal, len(X))
     return 0
 

@@ -54,7 +54,7 @@ class AnyFit(Fit, Name):        # a dataclass takes the fields of its last base 
 def fit(argv: list[str]) -> int:
     """The command."""
     name, rest = leading(argv, registry.FAMILIES.__contains__)
-    registry.entry(name := name or parse(AnyFit, argv, "fit").model)
+    name = registry.entry(name or parse(AnyFit, argv, "fit").model).name
     cls = registry.load(name)
     options = fitting(cls)
     flags = parse(with_options(Fit, options), rest, "fit", subject=name, about=prose(cls.__doc__)[0])

@@ -26,10 +26,9 @@ leaves that weight out, and gives the high noise levels, which decide what is se
 
 so that the three predictions are one model with three weights; v is well scaled at both ends.
 
-At the one-hot features of a categorical column the best x_hat is the probability of each category given x_t. There the network's output
-is read as logits: x_hat = softmax, and the simple error is the cross-entropy. On Adult this took the AUROC of a classifier that tells
-samples from real rows from 0.85 to 0.63 after 20 seconds: squared errors leave rare categories out. Where the noise is so small that x_t
-itself decides the category, what it says is added to the logits (Bayes' rule); the bound would count every doubt of the network there.
+At the one-hot features of a categorical column x_hat is a probability and the simple error the cross-entropy (:mod:`ectype.train.noising`).
+On Adult this took the AUROC of a classifier that tells samples from real rows from 0.85 to 0.63 after 20 seconds: squared errors leave rare
+categories out.
 
 *Classifier-free guidance*: the condition is left out of a tenth of the rows in training, so that one network knows p(x | c) and p(x). With
 a weight w, x_hat = x_hat(∅) + w (x_hat(c) − x_hat(∅)): w = 1 is the model, more makes samples more typical of c and less varied.
@@ -38,7 +37,6 @@ References
     Ho, Jain & Abbeel, *Denoising diffusion probabilistic models*, 2020: equations 2, 4 (forward), 5 (bound), 6–7 (posterior), 14 (loss).
     Kingma, Salimans, Poole & Ho, *Variational diffusion models*, 2021: equations 11–15 (the bound), 17 (in continuous time), appendix A.
     Salimans & Ho, *Progressive distillation for fast sampling of diffusion models*, 2022: appendix D (v).
-    Dieleman et al., *Continuous diffusion for categorical data*, 2022: section 3 (softmax and cross-entropy for categories).
     Ho & Salimans, *Classifier-free diffusion guidance*, 2022: equation 6.
 """
 
@@ -54,146 +52,61 @@ from torch import Tensor
 from ..data.schema import Schema
 from ..errors import InvalidParameterError
 from ..estimator import BATCH, GenerativeModel
-from ..nn import build
 from ..prob.likelihood import MIN_SCALE, likelihood
 from ..prob.schedule import ENDS, Schedule, ScheduleName
-from ..prob.solvers import Sampler, Variance, ancestral, ddim, dpm, evaluations, flow_log_prob, heun, inpaint
-from ..rng import Keyed, Rows, Shared
+from ..prob.solvers import Sampler, Variance, evaluations, flow_log_prob
+from ..rng import Keyed, Shared
 from ..spec import PRESET, Interval, Net, Share, Train
-from ..train.objective import Objective
+from ..train.noising import Denoising, check_steps
 
 Prediction = Literal["v", "noise", "data"]
 Loss = Literal["simple", "bound"]
 STEPS = {"ancestral": 1000, "ddim": 50, "heun": 25, "dpm": 20}
-MOST_STEPS = 10_000
-SMALLEST_SCALE = 0.25   # of a feature: a rare category's one-hot must not be blown up to unit variance
-DECIDED = 2.0           # log signal-to-noise ratio above which x_t itself tells the category
 EXACT_TRACE = 16        # features up to which the trace of a Jacobian is taken whole
 PROBES = 4              # random vectors for the trace of a wider one
 
 
-class DDPMObjective(Objective):
+class DDPMObjective(Denoising):
     """Denoising at a random time; sampling backwards from noise."""
 
     def __init__(self, schema: Schema, condition: Schema | None, schedule: ScheduleName, net: Net, *, prediction: Prediction = "v",
                  loss: Loss = "simple", drop_condition: float = 0.1, ends: tuple[float, float] = ENDS):
-        super().__init__(schema, condition)
-        self.shape = self.features.shape
+        super().__init__(schema, condition, net, drop_condition)
         self.schedule = Schedule(schedule, ends)
-        self.prediction, self.loss_name, self.drop_condition = prediction, loss, drop_condition
-        self.n_onehot = self.features.n_onehot
-        self.network = build.denoiser(self.shape, net, cond=self.n_cond + 1 if self.n_cond else 0)
+        self.prediction, self.loss_name = prediction, loss
         self.likelihood = likelihood(schema)
-        stats = self.shape if schema.is_table else (1,) * len(self.shape)
-        for name in ("center", "low", "high"):
-            self.register_buffer(name, torch.zeros(stats))
-        self.register_buffer("scale", torch.ones(stats))
 
-    def prepare(self, x: Tensor, c: Tensor | None) -> None:
-        """Centre, scale and range of the features of the training rows; one for all pixels of images and all samples of signals."""
-        n, total, squares = 0, 0.0, 0.0
-        low, high = torch.full_like(self.low, torch.inf), torch.full_like(self.high, -torch.inf)
-        for part in x.split(4096):
-            f = self.features.embed(part)
-            f = (f.reshape(-1, *self.center.shape) if len(self.shape) > 1 else f).double()
-            n, total, squares = n + len(f), total + f.sum(0), squares + f.square().sum(0)
-            low, high = torch.minimum(low, f.amin(0).float()), torch.maximum(high, f.amax(0).float())
-        mean = total / n
-        self.center.copy_(mean)
-        self.scale.copy_((squares / n - mean**2).clamp(min=SMALLEST_SCALE**2).sqrt())
-        self.low.copy_((low - self.center) / self.scale)
-        self.high.copy_((high - self.center) / self.scale)
-
-    def scaled(self, x: Tensor) -> Tensor:
-        """Features with about zero mean and unit variance."""
-        return (self.features.embed(x) - self.center) / self.scale
-
-    def _at(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """α_t and σ_t, shaped to multiply a batch."""
-        alpha, sigma = self.schedule(t)
-        shape = (-1, *(1,) * len(self.shape))
-        return alpha.view(shape), sigma.view(shape)
-
-    def embed_condition(self, c: Tensor | None, absent: Tensor | None = None) -> Tensor | None:
-        """The condition as features ``(B, n_cond + 1)``; the last is 1, and the others 0, in rows from which it is ``absent (B, 1)``."""
-        if self.condition is None:
-            return None
-        f = self.condition.embed(c)
-        absent = f.new_zeros(len(f), 1) if absent is None else absent
-        return torch.cat([f * (1 - absent), absent], dim=1)
-
-    # -- predictions -----------------------------------------------------------------------------------------------------------
+    def clock(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """α_t and σ_t of the schedule."""
+        return self.schedule(t)
 
     def data_of(self, out: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """The data that a prediction implies: α_t x_t − σ_t v, (x_t − σ_t ε)/α_t, or itself; nothing is cut off or made a probability."""
-        alpha, sigma = self._at(t)
+        alpha, sigma = self.at(t)
         if self.prediction == "v":
             return alpha * x_t - sigma * out
         return (x_t - sigma * out) / alpha if self.prediction == "noise" else out
 
     def target(self, f: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         """What the network shall predict: v, ε or x."""
-        alpha, sigma = self._at(t)
+        alpha, sigma = self.at(t)
         return alpha * eps - sigma * f if self.prediction == "v" else eps if self.prediction == "noise" else f
 
-    def _estimate(self, out: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """x_hat, kept within the range of the training data; probabilities at the one-hot features."""
-        x_hat = self.data_of(out, x_t, t).clamp(self.low, self.high)
-        if not self.n_onehot:
-            return x_hat
-        k = -self.n_onehot
-        probabilities = self.features.probabilities(self._with_evidence(out, x_t, t))
-        return torch.cat([x_hat[:, :k], (probabilities - self.center[k:]) / self.scale[k:]], dim=1)
-
-    def _with_evidence(self, out: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """The network's output; where there is little noise (λ > ``DECIDED``), with log N(x_t; α_t x, σ²_t) of each category's one-hot x
-        added to its logit, up to a constant: with x_k higher by δ = 1/scale where the category is k, and r = x_t,k − α_t x_k without it,
-        (α_t δ r − ½ α²_t δ²) / σ²_t."""
-        (alpha, sigma), k = self._at(t), -self.n_onehot
-        step = alpha / self.scale[k:]
-        rest = x_t[:, k:] + alpha * self.center[k:] / self.scale[k:]
-        evidence = (step * rest - 0.5 * step.square()) / sigma.square()
-        decided = 2 * torch.log(alpha / sigma) > DECIDED
-        return torch.cat([out[:, :k], out[:, k:] + torch.where(decided, evidence, 0.0)], dim=1)
-
-    def denoise(self, x_t: Tensor, t: Tensor, c: Tensor | None, guidance: float = 1.0) -> Tensor:
-        """x_hat at noisy rows; ``c`` is embedded already. A ``guidance`` other than 1 costs two evaluations, made as one batch."""
-        if c is None or guidance == 1.0:
-            return self._estimate(self.network(x_t, t, c).float(), x_t, t)
-        absent = torch.cat([torch.zeros_like(c[:, :-1]), torch.ones_like(c[:, -1:])], dim=1)
-        both = torch.cat([x_t, x_t])
-        t = t if len(t) == 1 else torch.cat([t, t])
-        given, free = self._estimate(self.network(both, t, torch.cat([c, absent])).float(), both, t).chunk(2)
-        return (free + guidance * (given - free)).clamp(self.low, self.high)
-
     # -- losses ----------------------------------------------------------------------------------------------------------------
-
-    def error(self, x: Tensor, c: Tensor | None, t: Tensor, eps: Tensor, absent: Tensor | None = None) -> Tensor:
-        """The simple loss, ``(B,)``: squared error of the prediction and, for categories, the cross-entropy, averaged over slots."""
-        f = self.scaled(x)
-        alpha, sigma = self._at(t)
-        x_t = alpha * f + sigma * eps
-        out = self.network(x_t, t, self.embed_condition(c, absent)).float()
-        target = self.target(f, eps, t)
-        if not self.n_onehot:
-            return (out - target).square().flatten(1).mean(1)
-        k = -self.n_onehot
-        squared, entropy = (out[:, :k] - target[:, :k]).square().sum(1), self.features.cross_entropy(self._with_evidence(out, x_t, t), x)
-        return (squared + entropy) / (target.shape[1] + k + len(self.features.onehot))
 
     def noise_error(self, x: Tensor, c: Tensor | None, t: Tensor, eps: Tensor, absent: Tensor | None = None) -> Tensor:
         """½ ‖ε − ε_hat‖² = ½ (α_t/σ_t)² ‖x − x_hat‖², ``(B,)``: the bound's integrand per unit of λ, in nats."""
         f = self.scaled(x)
-        alpha, sigma = self._at(t)
+        alpha, sigma = self.at(t)
         x_t = alpha * f + sigma * eps
-        x_hat = self._estimate(self.network(x_t, t, self.embed_condition(c, absent)).float(), x_t, t)
+        x_hat = self.estimate(self.network(x_t, t, self.embed_condition(c, absent)).float(), x_t, t)
         return 0.5 * ((alpha / sigma) * (f - x_hat)).square().flatten(1).sum(1)
 
     def loss(self, x: Tensor, c: Tensor | None, player: str) -> dict[str, Tensor]:
         n = len(x)
         t = (torch.rand((), device=x.device) + torch.arange(n, device=x.device) / n) % 1      # stratified: less variance than n draws
         eps = torch.randn(n, *self.shape, device=x.device)
-        absent = (torch.rand(n, 1, device=x.device) < self.drop_condition).float() if self.n_cond and self.training else None
+        absent = self.absent(n, x.device)
         if self.loss_name == "simple":
             loss = self.error(x, c, t, eps, absent).mean()
             return {"loss": loss, "denoising": loss}
@@ -211,14 +124,14 @@ class DDPMObjective(Objective):
         most of the noise of the estimate.
         """
         f = self.scaled(x)
-        alpha, sigma = self._at(torch.ones(1, device=x.device))
+        alpha, sigma = self.at(torch.ones(1, device=x.device))
         prior = 0.5 * ((alpha * f).square() + sigma**2 - 1 - 2 * torch.log(sigma)).flatten(1).sum(1)
-        alpha, sigma = self._at(torch.zeros(1, device=x.device))
+        alpha, sigma = self.at(torch.zeros(1, device=x.device))
         eps = noise.normal(*self.shape)
         recon = -self._decoded_log_prob(f + (sigma / alpha) * eps, sigma / alpha, x) - 0.5 * self._gaussian_part(eps.square() - 1)
         diffusion = torch.zeros_like(prior)
         for t in self._even_times(draws, noise.uniform()):
-            (alpha, sigma), drawn = self._at(t), noise.normal(*self.shape)
+            (alpha, sigma), drawn = self.at(t), noise.normal(*self.shape)
             for eps in (drawn, -drawn):
                 known = 0.5 * alpha**2 * ((alpha * eps - sigma * f).square() - alpha**2 - (sigma * f).square())
                 diffusion = diffusion + self.noise_error(x, c, t, eps) - known.flatten(1).sum(1)
@@ -277,52 +190,7 @@ class DDPMObjective(Objective):
         else:
             probes = [(noise.uniform(*self.shape)[:1] < 0.5).float().mul(2).sub(1) / math.sqrt(PROBES) for _ in range(PROBES)]
         times = torch.linspace(0, 1, steps + 1, device=x.device)
-        return flow_log_prob(lambda x_t, t: self.denoise(x_t, t[None], c), lambda t: self._at(t[None]), times, f, probes) + shift
-
-    def errors_by_time(self, x: Tensor, c: Tensor | None, noise: Shared, draws: int = 16) -> Tensor:
-        """The simple loss at ``draws`` times spread over [0, 1], ``(B, draws)``."""
-        return torch.stack([self.error(x, c, torch.full((len(x),), (k + 0.5) / draws, device=x.device), noise.normal(*self.shape))
-                            for k in range(draws)], dim=1)
-
-    def score(self, x: Tensor, c: Tensor | None, noise: Shared) -> Tensor:
-        """Minus the mean denoising error over noise levels, ``(B,)``."""
-        return -self.errors_by_time(x, c, noise).mean(1)
-
-    # -- sampling --------------------------------------------------------------------------------------------------------------
-
-    def times(self, steps: int) -> Tensor:
-        """From noise to data in ``steps`` equal steps."""
-        return torch.linspace(1, 0, steps + 1, device=self.center.device)
-
-    def sample(self, noise: Rows, c: Tensor | None, *, steps: int = 1000, sampler: Sampler = "ancestral", eta: float = 0.0,
-               variance: Variance = "small", guidance: float = 1.0) -> Tensor:
-        c = self.embed_condition(c)
-        x, times = noise.normal(*self.shape), self.times(steps)
-
-        def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-            return self.denoise(x_t, t[None], c, guidance)
-
-        def at(t: Tensor) -> tuple[Tensor, Tensor]:
-            return self._at(t[None])
-
-        def draw() -> Tensor:
-            return noise.normal(*self.shape)
-
-        if sampler == "ancestral":
-            x = ancestral(denoise, at, times, x, draw, variance=variance)
-        elif sampler == "ddim":
-            x = ddim(denoise, at, times, x, draw, eta=eta)
-        else:
-            x = (heun if sampler == "heun" else dpm)(denoise, at, times, x)
-        return self.features.project(x * self.scale + self.center)
-
-    def impute(self, x: Tensor, known: Tensor, banned: Tensor, noise: Rows, c: Tensor | None, *, steps: int, resample: int) -> Tensor:
-        """Stored rows whose ``known`` features (1 in a mask of their shape) are those of ``x`` and whose others are sampled given them;
-        categories that are ``banned`` are not drawn."""
-        c = self.embed_condition(c)
-        f = inpaint(lambda x_t, t: self.denoise(x_t, t[None], c), lambda t: self._at(t[None]), self.times(steps), noise.normal(*self.shape),
-                    lambda: noise.normal(*self.shape), known, self.scaled(x), resample)
-        return self.features.project((f * self.scale + self.center).masked_fill(banned > 0, -torch.inf))
+        return flow_log_prob(lambda x_t, t: self.denoise(x_t, t[None], c), lambda t: self.at(t[None]), times, f, probes) + shift
 
 
 class DDPM(GenerativeModel):
@@ -411,18 +279,9 @@ class DDPM(GenerativeModel):
         if sampler not in STEPS:
             raise InvalidParameterError("unknown sampler", expected=f"one of {', '.join(STEPS)}", got=repr(sampler))
         steps = STEPS[sampler] if steps is None else steps
-        _check_steps(steps)
-        if guidance != 1.0 and not self.conditional:
-            raise InvalidParameterError("guidance needs a condition to follow", expected="guidance 1, or a model with conditional=True",
-                                        got=f"{guidance:g}")
-        if not (0 <= eta <= 1 and guidance >= 0 and variance in ("small", "large")):
-            raise InvalidParameterError("a sampling option is out of its domain", expected='eta 0 to 1, guidance >= 0, "small" or "large"',
-                                        got=f"eta {eta}, guidance {guidance}, variance {variance!r}")
+        check_steps(steps, guidance, self.conditional)
+        if not (0 <= eta <= 1 and variance in ("small", "large")):
+            raise InvalidParameterError("a sampling option is out of its domain", expected='eta 0 to 1, variance "small" or "large"',
+                                        got=f"eta {eta}, variance {variance!r}")
         return self._sample(n, condition, random_state, batch_size, steps=steps, sampler=sampler, eta=eta, variance=variance,
                             guidance=guidance)
-
-
-def _check_steps(steps: Any) -> None:
-    if not isinstance(steps, int | np.integer) or not 1 <= steps <= MOST_STEPS:
-        raise InvalidParameterError("the number of steps is out of its domain", expected=f"an int from 1 to {MOST_STEPS:,}",
-                                    got=repr(steps))

@@ -4,8 +4,9 @@
 role              takes                          gives                            tables · images and signals
 ================= ============================== ================================ =====================================
 encoder           features, condition            a vector                         MLP · ConvEncoder
-critic            features, condition            one number                       MLP · ConvEncoder, not normalised
+critic            features, condition            one number                       VectorCritic · ConvCritic
 decoder           a vector, condition            features or parameters           MLP · ConvDecoder
+generator         noise, condition               features                         MLP · ConvGenerator
 denoiser          noisy features, t, condition   features                         ResidualMLP · UNet
 pooling_encoder   features, condition            a vector, positions of maxima    none · PoolingEncoder
 unpooling_decoder a vector, condition, positions features                         none · UnpoolingDecoder
@@ -23,10 +24,13 @@ from torch import nn
 from ..errors import InvalidParameterError
 from ..spec import Net
 from .conv import ConvDecoder, ConvEncoder, PoolingEncoder, UnpoolingDecoder
+from .critic import ConvCritic, VectorCritic
+from .generator import ConvGenerator
 from .mlp import MLP, ResidualMLP
 from .unet import UNet
 
 Shape = tuple[int, ...]
+MOST_WAVES = 32         # numbers that enter a denoiser as waves too; of more, each says less
 
 
 def encoder(shape: Shape, out: int, net: Net, *, cond: int = 0) -> nn.Module:
@@ -36,12 +40,12 @@ def encoder(shape: Shape, out: int, net: Net, *, cond: int = 0) -> nn.Module:
     return MLP(shape, (out,), net.width or mlp_width(shape), cond=cond, dropout=net.dropout, activation=net.activation)
 
 
-def critic(shape: Shape, net: Net, *, cond: int = 0) -> nn.Module:
-    """A network from features of ``shape`` to one number ``(B, 1)``; nothing in it makes rows depend on each other."""
+def critic(shape: Shape, net: Net, *, cond: int = 0, waves: int = 0) -> nn.Module:
+    """A network from features of ``shape`` to one number ``(B, 1)``; nothing in it makes rows depend on each other. The first ``waves``
+    features of a table are numbers that may have narrow modes."""
     if _convolves(shape, net):
-        return ConvEncoder(shape, 1, net.width or conv_width(shape), cond=cond, dropout=net.dropout, activation="leaky_relu",
-                           normalise=False)
-    return MLP(shape, (1,), net.width or mlp_width(shape), cond=cond, dropout=net.dropout, activation="leaky_relu")
+        return ConvCritic(shape, net.width or conv_width(shape), cond=cond, dropout=net.dropout)
+    return VectorCritic(shape, net.width or mlp_width(shape), cond=cond, dropout=net.dropout, waves=waves)
 
 
 def decoder(n_in: int, shape: Shape, net: Net, *, cond: int = 0) -> nn.Module:
@@ -52,11 +56,19 @@ def decoder(n_in: int, shape: Shape, net: Net, *, cond: int = 0) -> nn.Module:
     return MLP((n_in,), shape, width, cond=cond, dropout=net.dropout, activation=net.activation)
 
 
-def denoiser(shape: Shape, net: Net, *, cond: int = 0) -> nn.Module:
-    """A network ``(x_t, t, c)`` → the shape of ``x_t``."""
+def generator(n_in: int, shape: Shape, net: Net, *, cond: int = 0) -> nn.Module:
+    """A network from noise ``(B, n_in)`` to ``(B, *shape)``, smooth from pixel to pixel where it has learnt nothing yet."""
+    if _convolves(shape, net):
+        return ConvGenerator(n_in, shape, net.width or conv_width(shape), cond=cond, dropout=net.dropout, activation=net.activation)
+    return decoder(n_in, shape, net, cond=cond)
+
+
+def denoiser(shape: Shape, net: Net, *, cond: int = 0, numbers: int = 0) -> nn.Module:
+    """A network ``(x_t, t, c)`` → the shape of ``x_t``; the first ``numbers`` features of a table are numbers."""
     if _convolves(shape, net):
         return UNet(shape, net.width or unet_width(shape), cond=cond, dropout=net.dropout, activation=net.activation)
-    return ResidualMLP(shape, net.width or residual_width(shape), cond=cond, dropout=net.dropout, activation=net.activation)
+    return ResidualMLP(shape, net.width or residual_width(shape), cond=cond, dropout=net.dropout, activation=net.activation,
+                       waves=numbers if numbers <= MOST_WAVES else 0)
 
 
 def pooling_encoder(shape: Shape, out: int, net: Net, *, cond: int = 0) -> PoolingEncoder:

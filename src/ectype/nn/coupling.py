@@ -45,12 +45,12 @@ class Coupling(nn.Module):
 
     def forward(self, y: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
         """z and log |det ∂z/∂y|, ``(B,)``."""
-        z, log_slope = self._spline(y, c).forward(y[:, self.moved].T)
+        z, log_slope = self._spline(y, c).forward(y.index_select(1, self.moved).T)
         return y.index_copy(1, self.moved, z.T), log_slope.sum(0)
 
     def inverse(self, z: Tensor, c: Tensor | None) -> Tensor:
         """The y that :meth:`forward` maps to z."""
-        return z.index_copy(1, self.moved, self._spline(z, c).inverse(z[:, self.moved].T).T)
+        return z.index_copy(1, self.moved, self._spline(z, c).inverse(z.index_select(1, self.moved).T).T)
 
 
 def masks(dim: int, n: int) -> list[Tensor]:
@@ -74,8 +74,8 @@ class CouplingFlow(nn.Module):
 
     def forward(self, y: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """z = T(y), ``(B, dim)``, and log |det ∂T/∂y|, ``(B,)``."""
-        total = y.new_zeros(len(y))
-        for layer in self.layers:
+        y, total = self.layers[0](y, c)
+        for layer in self.layers[1:]:
             y, log_det = layer(y, c)
             total = total + log_det
         return y, total

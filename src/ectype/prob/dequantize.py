@@ -45,7 +45,11 @@ def standard_normal_log_prob(y: Tensor) -> Tensor:
 
 
 class Dequantization(nn.Module):
-    """Stored rows ↔ ``y (B, dim)`` with ``log q(y|x) (B,)``; :meth:`fit` counts the training part."""
+    """Stored rows ↔ ``y (B, dim)`` with ``log q(y|x) (B,)``; :meth:`fit` counts the training part.
+
+    ``noisy`` are the indices of those of the ``n_uniform`` uniform numbers that change y; ``is_exact`` says that there are none, so that
+    log p(y) is log p(x).
+    """
 
     def __init__(self, schema: Schema):
         super().__init__()
@@ -71,6 +75,7 @@ class Dequantization(nn.Module):
         self.n_continuous, self.n_discrete, self.n_marks = len(continuous), len(discrete), len(marks)
         self.n_cells = self.n_discrete + self.n_marks
         self.dim = self.n_continuous + self.n_cells
+        self.n_uniform = 0 if schema.is_signal else self.n_cells + self.n_continuous    # numbers that forward asks the noise for
         for name, value in {"continuous": continuous, "discrete": discrete, "marks": marks, "ordinal": [j for j, _ in edges]}.items():
             self.register_buffer(name, torch.tensor(value, dtype=torch.long), persistent=False)
         self.register_buffer("edges", _table([e for _, e in edges], torch.inf), persistent=False)
@@ -80,10 +85,9 @@ class Dequantization(nn.Module):
         uniform = (torch.arange(k + 1) / sizes.clamp(min=1)[:, None]).clamp(max=1.0) if len(sizes) else torch.zeros(0, 2)
         self.register_buffer("cumulative", uniform)                     # F, (cells, K_max + 1)
 
-    @property
-    def is_exact(self) -> bool:
-        """Whether no slot needs noise, so that log p(y) is log p(x)."""
-        return self.is_signal or not (self.n_cells or self.is_image or bool((self.half_cell > 0).any()) or len(self.spiked))
+        spread = () if schema.is_image or schema.is_signal else (self.half_cell > 0).nonzero().flatten().tolist() + self.spiked.tolist()
+        self.noisy = torch.tensor([*range(self.n_cells), *(self.n_cells + j for j in sorted(set(spread)))], dtype=torch.long)
+        self.is_exact = not len(self.noisy)
 
     def fit(self, x: Tensor) -> None:
         """Count how often each slot takes each value in the training part, blanks left out."""
@@ -109,7 +113,7 @@ class Dequantization(nn.Module):
 
     def forward(self, x: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
         """``y (B, dim)`` and ``log q(y|x) (B,)`` at one draw of the noise."""
-        if self.is_signal:
+        if self.is_exact:
             return x.flatten(1), x.new_zeros(len(x))
         codes = self._codes(x)
         cells = torch.arange(self.n_cells, device=x.device)

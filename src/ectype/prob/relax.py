@@ -19,12 +19,17 @@ Gumbel-softmax (Jang, Gu & Poole 2017), so that the critic cannot tell real one-
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..data.blocks import Number
 from ..data.schema import Schema
+
+if TYPE_CHECKING:
+    from ..rng import Rows
 
 
 def padded_index(sizes: list[int], start: int) -> tuple[Tensor, Tensor]:
@@ -156,6 +161,18 @@ class Relaxation(nn.Module):
         if self.n_onehot:
             x[:, self.onehot] = f[:, self.index].masked_fill(~self.inside, -torch.inf).argmax(-1).to(f.dtype)
         return x
+
+    def draw(self, f: Tensor, noise: Rows) -> Tensor:
+        """A stored batch whose discrete slots are drawn with the probabilities that some features of them are (±1 is certain, 0 is even).
+
+        Where few steps lead to the features, some are undecided: the nearest value would be the more frequent one too often.
+        """
+        if self.is_signal or self.is_image:
+            return self.project(f)
+        n, k = self.n_numbers, self.n_numbers + self.n_signs
+        signs = torch.where(noise.uniform(self.n_signs) < (f[:, n:k] + 1) / 2, 1.0, -1.0)
+        onehot = torch.log(f[:, k:].clamp(min=1e-8)) + noise.gumbel(self.n_onehot)
+        return self.project(torch.cat([f[:, :n], signs, onehot], dim=1))
 
     def activate(self, raw: Tensor, gumbel: Tensor, temperature: float = 0.2) -> Tensor:
         """Features from the last layer of a generator; ``gumbel`` is standard Gumbel noise ``(B, n_onehot)``."""

@@ -139,6 +139,8 @@ def train(objective: Objective, x: Tensor, c: Tensor | None, settings: Train, se
             with torch.no_grad():
                 shown = (parts.x[:HELD_OUT_ROWS], parts.c) if parts.x_held is None else (parts.x_held, parts.c_held)
                 measured = objective.measure(shown[0], None if shown[1] is None else shown[1][: len(shown[0])])
+            for remark in objective.remarks(measured):
+                loop.tell({"step": loop.state.step, "event": remark})
             finished.append(loop.summary(measured))
             if interrupted:
                 break
@@ -257,13 +259,17 @@ class Loop:
         try:
             save()
         except (OSError, SafetensorError) as error:
-            event = {"step": self.state.step, "event": "checkpoint not written", "why": str(error)}
-            self.state.events.append(event)
-            self.report(event)
+            self.tell({"step": self.state.step, "event": "checkpoint not written", "why": str(error)})
+
+    def tell(self, event: dict[str, Any]) -> None:
+        """Keep an event and report it."""
+        self.state.events.append(event)
+        self.report(event)
 
     def _step(self) -> None:
         state, settings = self.state, self.settings
         rng.reseed(self.stream, "step", state.step)
+        self.objective.step = state.step
         rows = self._batch()
         x, c = self.x[rows], None if self.c is None else self.c[rows]
         lr = settings.lr * state.lr_scale * self._schedule(state.step)
@@ -310,29 +316,35 @@ class Loop:
         if culprit:
             self._rewind(culprit)
             return
-        held_out = self._held_out()
+        held_out, watched = self._held_out()
         if held_out is not None:
-            record["held_out"] = held_out
+            record |= {"held_out": held_out, **watched}
         if held_out is None or held_out <= state.best:
             state.best, state.best_step = (math.inf if held_out is None else held_out), state.step
             self.best_values = [v.clone() for v in self.average.values]
         self.sums = {}
         state.history.append(record)
+        alarm = self.objective.alarm(state.history)
+        if alarm is not None and self.objective.alarm(state.history[:-1]) is None:
+            self.tell({"step": state.step, "event": alarm})
         state.next_evaluation = state.step + max(25, state.step // 10)
         self.snapshot = self.take_snapshot()
 
     @torch.no_grad()
-    def _held_out(self) -> float | None:
+    def _held_out(self) -> tuple[float | None, dict[str, float]]:
+        """The held-out value with the averaged weights, and what the objective watches beside it."""
         if self.x_held is None:
-            return None
+            return None, {}
         self.average.swap()
         self.objective.eval()
         rng.reseed(self.stream, "held out")     # the same noise every time, so that the curve shows the weights alone
         with self.arithmetic():
             value = float(self.objective.held_out(self.x_held, self.c_held))
+            rng.reseed(self.stream, "held out")
+            watched = self.objective.watch(self.x_held, self.c_held)
         self.objective.train()
         self.average.swap()
-        return value if math.isfinite(value) else math.inf
+        return (value if math.isfinite(value) else math.inf), watched
 
     def _out_of_patience(self) -> bool:
         state = self.state

@@ -6,8 +6,9 @@ nothing else about a family, and a family knows nothing about optimisers, averag
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -39,6 +40,8 @@ class Objective(nn.Module):
     """Whether its networks may compute in bfloat16 where that is faster; a change of variables needs them exact."""
     stage: str | None = None
     """The stage under way; None outside of training, and in a training of one nameless stage."""
+    step: int = 0
+    """Steps taken in the stage; the loop sets it before each step, for weights that change over the first ones."""
 
     def __init__(self, schema: Schema, condition: Schema | None = None):
         super().__init__()
@@ -70,6 +73,10 @@ class Objective(nn.Module):
         """Figures worth keeping after a stage, on rows that were held out where there are any."""
         return {}
 
+    def remarks(self, measured: dict[str, float]) -> list[str]:
+        """What deserves a word after a stage, given its measured figures; an event of the training for each."""
+        return []
+
     def loss(self, x: Tensor, c: Tensor | None, player: str) -> dict[str, Tensor]:
         """Named scalar terms in nats per row, averaged over the batch; the one called ``loss`` is minimised by the player."""
         raise NotImplementedError
@@ -77,6 +84,14 @@ class Objective(nn.Module):
     def held_out(self, x: Tensor, c: Tensor | None) -> Tensor:
         """A scalar on held-out rows, lower is better: the curve that early stopping watches. The loss, unless a family knows better."""
         return self.loss(x, c, self.turns[-1])["loss"]
+
+    def watch(self, x: Tensor, c: Tensor | None) -> dict[str, float]:
+        """Figures to record beside the held-out curve at each evaluation, on the same rows and with the same, averaged weights."""
+        return {}
+
+    def alarm(self, history: Sequence[Mapping[str, Any]]) -> str | None:
+        """What is going wrong, in words, from the records of a stage so far; the loop tells it when it begins."""
+        return None
 
     def conclude(self, x: Tensor, c: Tensor | None) -> None:
         """Once after training, with the training rows: fit what is not trained by gradients."""

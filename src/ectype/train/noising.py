@@ -1,0 +1,220 @@
+"""What the models that restore noisy rows share: features of unit variance, denoisers of numbers and categories, conditions left out.
+
+Notation
+    f           a row as features, scaled to about zero mean and unit variance, (B, *shape)
+    x_t         the row with noise, x_t = α_t f + σ_t ε with ε ~ N(0, I), at a time t in [0, 1]; t = 1 is noise
+    out         what the network says of (x_t, t, c): of numbers the family's prediction, of one-hot features the logits of the categories
+    x_hat       the features that this implies
+
+A family says how signal and noise depend on t (:meth:`Denoising.clock`), and what the network predicts of numbers
+(:meth:`Denoising.target`, :meth:`Denoising.data_of`).
+
+At the one-hot features of a categorical column the best x_hat is the probability of each category given x_t: x_hat = softmax(out), and its
+error is the cross-entropy. Where the noise is so small that x_t itself tells the category, what it says is added to the logits (Bayes'
+rule): :meth:`Denoising.with_evidence`.
+
+Dieleman et al., *Continuous diffusion for categorical data*, 2022, section 3. Ho & Salimans, *Classifier-free diffusion guidance*, 2022.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data.schema import Schema
+from ..errors import InvalidParameterError
+from ..nn import build
+from ..prob.solvers import Sampler, Variance, ancestral, ddim, dpm, heun, inpaint
+from ..prob.transport import deal
+from ..rng import Rows, Shared
+from ..spec import Net
+from .objective import Objective
+
+Pairing = Literal["optimal", "random"]
+SMALLEST_SCALE = 0.25   # of a feature: a rare category's one-hot must not be blown up to unit variance
+MOST_STEPS = 10_000
+DECIDED = 2.0           # log signal-to-noise ratio above which x_t itself tells the category
+
+
+class Denoising(Objective):
+    """Base of diffusion and flow matching; abstract in :meth:`clock`, :meth:`target`, :meth:`data_of` and :meth:`loss`.
+
+    ``lead`` features of the condition stand before the user's own, and stay where that is left out.
+    """
+
+    lead = 0
+
+    def __init__(self, schema: Schema, condition: Schema | None, net: Net, drop_condition: float):
+        super().__init__(schema, condition)
+        self.shape, self.n_onehot, self.drop_condition = self.features.shape, self.features.n_onehot, drop_condition
+        self.network = build.denoiser(self.shape, net, cond=self.lead + (self.n_cond + 1 if self.n_cond else 0),
+                                      numbers=self.features.n_numbers if schema.is_table else 0)
+        stats = self.shape if schema.is_table else (1,) * len(self.shape)
+        for name in ("center", "low", "high"):
+            self.register_buffer(name, torch.zeros(stats))
+        self.register_buffer("scale", torch.ones(stats))
+
+    def prepare(self, x: Tensor, c: Tensor | None) -> None:
+        """Centre, scale and range of the features of the training rows; one for all pixels of images and all samples of signals."""
+        n, total, squares = 0, 0.0, 0.0
+        low, high = torch.full_like(self.low, torch.inf), torch.full_like(self.high, -torch.inf)
+        for part in x.split(4096):
+            f = self.features.embed(part)
+            f = (f.reshape(-1, *self.center.shape) if len(self.shape) > 1 else f).double()
+            n, total, squares = n + len(f), total + f.sum(0), squares + f.square().sum(0)
+            low, high = torch.minimum(low, f.amin(0).float()), torch.maximum(high, f.amax(0).float())
+        mean = total / n
+        self.center.copy_(mean)
+        self.scale.copy_((squares / n - mean**2).clamp(min=SMALLEST_SCALE**2).sqrt())
+        self.low.copy_((low - self.center) / self.scale)
+        self.high.copy_((high - self.center) / self.scale)
+
+    def scaled(self, x: Tensor) -> Tensor:
+        """Features with about zero mean and unit variance."""
+        return (self.features.embed(x) - self.center) / self.scale
+
+    # -- what a family says ----------------------------------------------------------------------------------------------------
+
+    def clock(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """α_t and σ_t of times ``(B,)`` or ``(1,)``."""
+        raise NotImplementedError
+
+    def target(self, f: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """What the network shall predict of numbers."""
+        raise NotImplementedError
+
+    def data_of(self, out: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """The data that a prediction implies; nothing is cut off or made a probability."""
+        raise NotImplementedError
+
+    # -- denoising -------------------------------------------------------------------------------------------------------------
+
+    def at(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """α_t and σ_t, shaped to multiply a batch."""
+        alpha, sigma = self.clock(t)
+        shape = (-1, *(1,) * len(self.shape))
+        return alpha.view(shape), sigma.view(shape)
+
+    def embed_condition(self, c: Tensor | None, absent: Tensor | None = None) -> Tensor | None:
+        """The condition as features ``(B, n_cond + 1)``; the last is 1, and the others 0, in rows from which it is ``absent (B, 1)``."""
+        if not self.n_cond:             # none, or one that is the same in all rows
+            return None
+        f = self.condition.embed(c)
+        absent = f.new_zeros(len(f), 1) if absent is None else absent
+        return torch.cat([f * (1 - absent), absent], dim=1)
+
+    def estimate(self, out: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """x_hat, kept within the range of the training data; probabilities at the one-hot features."""
+        x_hat = self.data_of(out, x_t, t).clamp(self.low, self.high)
+        if not self.n_onehot:
+            return x_hat
+        k = -self.n_onehot
+        probabilities = self.features.probabilities(self.with_evidence(out, x_t, t))
+        return torch.cat([x_hat[:, :k], (probabilities - self.center[k:]) / self.scale[k:]], dim=1)
+
+    def with_evidence(self, out: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """The network's output; where there is little noise (λ > ``DECIDED``), with log N(x_t; α_t x, σ²_t) of each category's one-hot x
+        added to its logit, up to a constant: with x_k higher by δ = 1/scale where the category is k, and r = x_t,k − α_t x_k without it,
+        (α_t δ r − ½ α²_t δ²) / σ²_t."""
+        (alpha, sigma), k = self.at(t), -self.n_onehot
+        step = alpha / self.scale[k:]
+        rest = x_t[:, k:] + alpha * self.center[k:] / self.scale[k:]
+        evidence = (step * rest - 0.5 * step.square()) / sigma.square()
+        decided = 2 * torch.log(alpha / sigma) > DECIDED
+        return torch.cat([out[:, :k], out[:, k:] + torch.where(decided, evidence, 0.0)], dim=1)
+
+    def denoise(self, x_t: Tensor, t: Tensor, c: Tensor | None, guidance: float = 1.0) -> Tensor:
+        """x_hat at noisy rows; ``c`` is embedded already. A ``guidance`` other than 1 costs two evaluations, made as one batch."""
+        if c is None or guidance == 1.0:
+            return self.estimate(self.network(x_t, t, c).float(), x_t, t)
+        own = torch.zeros_like(c[:, self.lead :])
+        own[:, -1] = 1.0
+        both, c = torch.cat([x_t, x_t]), torch.cat([c, torch.cat([c[:, : self.lead], own], dim=1)])
+        t = t if len(t) == 1 else torch.cat([t, t])
+        given, free = self.estimate(self.network(both, t, c).float(), both, t).chunk(2)
+        return (free + guidance * (given - free)).clamp(self.low, self.high)
+
+    def absent(self, n: int, device: torch.device) -> Tensor | None:
+        """From which of ``n`` rows the condition is left out in this step, ``(n, 1)``; none outside of training."""
+        return (torch.rand(n, 1, device=device) < self.drop_condition).float() if self.n_cond and self.training else None
+
+    def error(self, x: Tensor, c: Tensor | None, t: Tensor, eps: Tensor, absent: Tensor | None = None) -> Tensor:
+        """The simple loss, ``(B,)``: squared error of the prediction and, for categories, the cross-entropy, averaged over slots."""
+        f = self.scaled(x)
+        alpha, sigma = self.at(t)
+        x_t = alpha * f + sigma * eps
+        out = self.network(x_t, t, self.embed_condition(c, absent)).float()
+        target = self.target(f, eps, t)
+        if not self.n_onehot:
+            return (out - target).square().flatten(1).mean(1)
+        k = -self.n_onehot
+        squared, entropy = (out[:, :k] - target[:, :k]).square().sum(1), self.features.cross_entropy(self.with_evidence(out, x_t, t), x)
+        return (squared + entropy) / (target.shape[1] + k + len(self.features.onehot))
+
+    def errors_by_time(self, x: Tensor, c: Tensor | None, noise: Shared, draws: int = 16) -> Tensor:
+        """The simple loss at ``draws`` times spread over [0, 1], ``(B, draws)``."""
+        return torch.stack([self.error(x, c, torch.full((len(x),), (k + 0.5) / draws, device=x.device), noise.normal(*self.shape))
+                            for k in range(draws)], dim=1)
+
+    def score(self, x: Tensor, c: Tensor | None, noise: Shared) -> Tensor:
+        """Minus the mean denoising error over noise levels, ``(B,)``."""
+        return -self.errors_by_time(x, c, noise).mean(1)
+
+    def noise_for(self, f: Tensor, c: Tensor | None, pairing: Pairing) -> Tensor:
+        """ε for each row of features; with optimal pairing, dealt to near rows of the same class (``c`` is the stored condition)."""
+        eps = torch.randn_like(f)
+        if pairing == "random" or not (c is None or self.condition.n_numbers == 0):
+            return eps
+        return deal(f, eps, None if c is None else c[:, 0])
+
+    # -- sampling --------------------------------------------------------------------------------------------------------------
+
+    def times(self, steps: int) -> Tensor:
+        """From noise to data in ``steps`` equal steps."""
+        return torch.linspace(1, 0, steps + 1, device=self.center.device)
+
+    def sample(self, noise: Rows, c: Tensor | None, *, steps: int = 50, sampler: Sampler = "ddim", eta: float = 0.0,
+               variance: Variance = "small", guidance: float = 1.0) -> Tensor:
+        """Stored rows, in so many steps of a sampler of :mod:`ectype.prob.solvers`."""
+        c = self.embed_condition(c)
+        x, times = noise.normal(*self.shape), self.times(steps)
+
+        def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+            return self.denoise(x_t, t[None], c, guidance)
+
+        def at(t: Tensor) -> tuple[Tensor, Tensor]:
+            return self.at(t[None])
+
+        def draw() -> Tensor:
+            return noise.normal(*self.shape)
+
+        if sampler == "ancestral":
+            x = ancestral(denoise, at, times, x, draw, variance=variance)
+        elif sampler == "ddim":
+            x = ddim(denoise, at, times, x, draw, eta=eta)
+        else:
+            x = (heun if sampler == "heun" else dpm)(denoise, at, times, x)
+        return self.features.draw(x * self.scale + self.center, noise)
+
+    def impute(self, x: Tensor, known: Tensor, banned: Tensor, noise: Rows, c: Tensor | None, *, steps: int, resample: int) -> Tensor:
+        """Stored rows whose ``known`` features (1 in a mask of their shape) are those of ``x`` and whose others are sampled given them;
+        categories that are ``banned`` are not drawn."""
+        c = self.embed_condition(c)
+        f = inpaint(lambda x_t, t: self.denoise(x_t, t[None], c), lambda t: self.at(t[None]), self.times(steps), noise.normal(*self.shape),
+                    lambda: noise.normal(*self.shape), known, self.scaled(x), resample)
+        return self.features.project((f * self.scale + self.center).masked_fill(banned > 0, -torch.inf))
+
+
+def check_steps(steps: Any, guidance: float, conditional: bool) -> None:
+    """Raise :class:`InvalidParameterError` for a number of steps, or for guidance, that cannot be followed."""
+    if not isinstance(steps, int | np.integer) or not 1 <= steps <= MOST_STEPS:
+        raise InvalidParameterError("the number of steps is out of its domain", expected=f"an int from 1 to {MOST_STEPS:,}",
+                                    got=repr(steps))
+    if not guidance >= 0:
+        raise InvalidParameterError("guidance is out of its domain", expected="a number >= 0", got=repr(guidance))
+    if guidance != 1.0 and not conditional:
+        raise InvalidParameterError("guidance needs a condition to follow", expected="guidance 1, or a model with conditional=True",
+                                    got=f"{guidance:g}")
