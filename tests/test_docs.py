@@ -31,13 +31,14 @@ def built(name: str) -> str:
 
 
 def test_every_estimator_has_a_page_and_every_page_an_estimator():
-    uses = {home.rpartition(".")[2] for home in ectype._HOMES.values() if home.startswith("uses.")}
+    uses = {home.rpartition(".")[2] for name, home in ectype._HOMES.items() if home.startswith("uses.") and name[0].isupper()}
     assert set(PAGES) == {*registry.names(), *uses}
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_names_its_class_and_has_its_sections(name: str):
     homes = {home.rpartition(".")[2]: cls for cls, home in ectype._HOMES.items()}
+    homes |= {name: registry.entry(name).target.rpartition(":")[2] for name in registry.names()}
     assert f"`ectype.{homes[name]}`" in source(name)
     assert re.findall(r"^## (.+)$", source(name), re.MULTILINE) == SECTIONS
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ectype.nn.critic import OCTAVES, ConvCritic, Head, VectorCritic, Waves
+from ectype.nn.critic import ConvCritic, Head, VectorCritic
 from ectype.nn.generator import ConvGenerator
 
 SHAPES = [(1, 28, 28), (3, 6, 10), (2, 24), (1, 8, 8)]
@@ -35,31 +35,6 @@ def test_logits_are_float32_in_bfloat16():
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         a, b = head(torch.tensor([[5.0, 0.0], [5.0, 0.01]]))
     assert a.dtype == torch.float32 and float(b - a) == pytest.approx(0.01, rel=1e-3)
-
-
-def test_waves():
-    x = torch.tensor([[0.3, -1.2]])
-    found = Waves()(x)
-    assert found.shape == (1, 4 * OCTAVES)
-    torch.testing.assert_close(found[0, 2], torch.sin(torch.tensor(4 * 0.3)))
-    torch.testing.assert_close(found[0, 3 * OCTAVES + 1], torch.cos(torch.tensor(2 * -1.2)))
-
-
-def test_a_critic_with_waves_learns_what_one_without_cannot():
-    """Which of two interleaved combs a number is of, 0.1 apart."""
-    losses = {}
-    for waves in (0, 1):
-        torch.manual_seed(0)
-        critic = VectorCritic((1,), (32, 32), waves=waves)
-        optimiser = torch.optim.Adam(critic.parameters(), lr=3e-3)
-        for _ in range(150):
-            k = torch.randint(-10, 10, (256,))
-            loss = torch.nn.functional.binary_cross_entropy_with_logits(critic(0.1 * k[:, None]).squeeze(1), (k % 2).float())
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-        losses[waves] = loss.item()
-    assert losses[1] < 0.2 < 0.6 < losses[0]
 
 
 def test_the_first_logits_have_the_scale_of_one():

@@ -7,6 +7,7 @@ from torch import nn
 from ectype.errors import InvalidParameterError
 from ectype.nn import build
 from ectype.nn.conv import ConvDecoder, ConvEncoder, from_patches, halvings, poolings, to_patches
+from ectype.nn.critic import ConvCritic, VectorCritic
 from ectype.nn.mlp import MLP, ResidualMLP, TimeEmbedding
 from ectype.nn.unet import Attention, UNet
 from ectype.spec import Net
@@ -109,8 +110,9 @@ def test_what_kind_is_built():
     assert isinstance(build.encoder(picture, 2, Net()), ConvEncoder) and isinstance(build.encoder(row, 2, Net()), MLP)
     assert isinstance(build.decoder(2, picture, Net()), ConvDecoder) and isinstance(build.decoder(2, row, Net()), MLP)
     assert isinstance(build.denoiser(picture, Net()), UNet) and isinstance(build.denoiser(row, Net()), ResidualMLP)
-    for module in (build.encoder(picture, 2, mlp), build.critic(picture, mlp), build.decoder(2, picture, mlp)):
+    for module in (build.encoder(picture, 2, mlp), build.decoder(2, picture, mlp)):
         assert isinstance(module, MLP)
+    assert isinstance(build.critic(picture, mlp), VectorCritic) and isinstance(build.critic(picture, Net()), ConvCritic)
     assert isinstance(build.denoiser(picture, mlp), ResidualMLP)
     signal = (2, 32)
     assert isinstance(build.encoder(signal, 2, Net()), ConvEncoder) and isinstance(build.denoiser(signal, Net()), UNet)

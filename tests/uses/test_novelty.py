@@ -215,7 +215,7 @@ def test_the_parts_of_an_autoencoder_sum_to_minus_the_score(detector):
     assert list(d.explain(frame).columns) == list(frame.columns) and (d.explain(frame[3:7]).index == frame.index[3:7]).all()
 
 
-@pytest.mark.parametrize("model", [None, VAE(train=Train(budget="200steps", device="cpu")),
+@pytest.mark.parametrize("model", [None, VAE(train=Train(budget="1500steps", device="cpu")),
                                    DDPM(train=Train(budget="150steps", device="cpu"))], ids=["default", "vae", "ddpm"])
 def test_the_strange_column_is_named(model):
     d = NoveltyDetector(model, random_state=0).fit(X[:300])
@@ -242,9 +242,9 @@ def test_the_gain_of_a_column_is_that_of_restoring_it():
     every = list(model._errors(model.schema_.encode(NEW)))
     logs = [np.log(e.sum(1) + f) for e, f in zip(every, model.floors_, strict=True)]
     z = [(v - m) / s for v, m, s in zip(logs, model.means_, model.deviations_, strict=True)]
-    np.testing.assert_allclose(score, -(2 * np.minimum(z[0], z[1]) + np.mean(z[2:], axis=0)) / 3, rtol=1e-6)
+    np.testing.assert_allclose(score, -(3 * np.minimum(z[0], z[1]) + np.mean(z[2:], axis=0)) / 4, rtol=1e-6)
     by_hand = np.zeros_like(gains)
-    weights = [2 / 3 * (z[0] <= z[1]), 2 / 3 * (z[1] < z[0]), *[1 / 18] * 6]
+    weights = [3 / 4 * (z[0] <= z[1]), 3 / 4 * (z[1] < z[0]), *[1 / 24] * 6]
     for errors, w, floor, deviation, before in zip(every, weights, model.floors_, model.deviations_, logs, strict=True):
         for k in range(4):
             by_hand[:, k] += w * (before - np.log(np.delete(errors, k, axis=1).sum(1) + floor)) / deviation

@@ -31,15 +31,6 @@ It is exact, by differentiating twice, which on a processor costs less than it i
 the critic's step takes a quarter more time. γ sets the scale: a critic that rises from 0 to 1 within a distance r pays about γ / r². On
 MNIST γ = 0.5 left smooth strokes, where 0.01 frayed them.
 
-**Narrow modes.** A table of a few numbers and nothing else can have modes that are narrow beside their distances, and there the game of two
-perceptrons fails: all modes of 25 Gaussians were found, and one sample in ten lay near one. Such tables get
-
-* waves: the critic sees sines and cosines of the numbers too (``nn/critic.py``), and so edges finer than a perceptron's;
-* noise that is half normal and half signs, z = (±1, …, N(0, 1), …): a continuous map of normal noise alone must join all modes by bridges,
-  2ᵏ corners can be sent to separate places (Khayatkhoei et al. 2018);
-* a penalty that falls, γₜ = γ (1 + t/τ)⁻² at step t: while it is large, the critic is smooth and draws samples to every mode; then it
-  may become sharp. Falling at once left modes out, and never, all samples blurred.
-
 Pictures come from a generator that enlarges by interpolation (``nn/generator.py``). Samples are drawn from an average over the generator's
 weights.
 
@@ -54,7 +45,6 @@ References
     Jolicoeur-Martineau, *The relativistic discriminator: a key element missing from standard GAN*, 2019.
     Mescheder, Geiger & Nowozin, *Which training methods for GANs do actually converge?*, 2018: equations 9–10 (R1, R2).
     Huang, Gokaslan, Kuleshov & Tompkin, *The GAN is dead; long live the GAN! A modern GAN baseline*, 2024 (relativistic with R1 and R2).
-    Khayatkhoei, Singh & Elgammal, *Disconnected manifold learning for generative adversarial networks*, 2018.
     Yazıcı et al., *The unusual effectiveness of averaging in GAN training*, 2019.
 """
 
@@ -77,8 +67,6 @@ from ..train.objective import Objective
 
 Game = Literal["non-saturating", "relativistic", "minimax"]
 
-SETTLING, DECAY = 200, 2        # the penalty's weight at step t is γ (1 + t / SETTLING)^−DECAY
-FEW = 8                         # numbers, and nothing else, in a table whose modes may be narrow
 GAMMA = {"table": 0.1, "images": 0.5, "signals": 0.5}
 PENALISED = 4                   # one row of so many is penalised, of images and signals
 LOOKED_AT = 1000                # held-out rows at most, at an evaluation
@@ -104,10 +92,8 @@ class GANObjective(Objective):
         super().__init__(schema, condition)
         self.noise_dim, self.game, self.penalty = noise_dim, game, penalty
         shape = self.features.shape
-        self.narrow = schema.is_table and self.features.n_numbers == shape[0] <= FEW
-        self.signs = noise_dim // 2 if self.narrow else 0
         self.generator = build.generator(noise_dim, shape, net, cond=self.n_cond)
-        self.critic = build.critic(shape, net, cond=self.n_cond, waves=shape[0] if self.narrow else 0)
+        self.critic = build.critic(shape, net, cond=self.n_cond)
 
     def players(self) -> dict[str, nn.Module]:
         return {"critic": self.critic, "generator": self.generator}
@@ -115,8 +101,7 @@ class GANObjective(Objective):
     # -- the two networks ------------------------------------------------------------------------------------------------------------
 
     def generate(self, z: Tensor, uniform: Tensor, c: Tensor | None) -> Tensor:
-        """G(z) as features; the first ``signs`` numbers of z count by their sign, ``uniform`` feeds the Gumbel noise of categories."""
-        z = torch.cat([z[:, : self.signs].sign(), z[:, self.signs :]], dim=1)
+        """G(z) as features; ``uniform`` feeds the Gumbel noise of categorical columns."""
         gumbel = -torch.log(-torch.log(uniform.clamp(1e-9, 1 - 1e-7)))
         return self.features.activate(self.generator(z, self.embed_condition(c)).float(), gumbel)
 
@@ -147,10 +132,9 @@ class GANObjective(Objective):
         return {"loss": -v + r, "value": v, "penalty": r}
 
     def _gradient_penalty(self, f: Tensor, logit: Tensor) -> Tensor:
-        """γₜ/2 (R1 + R2): the mean squared norm of ∇ℓ at as many real as generated rows."""
+        """γ/2 (R1 + R2): the mean squared norm of ∇ℓ at as many real as generated rows."""
         (gradient,) = torch.autograd.grad(logit.sum(), f, create_graph=True)
-        weight = self.penalty * (1 + self.step / SETTLING) ** -DECAY if self.narrow else self.penalty
-        return weight / 2 * gradient.square().flatten(1).sum(1).sum() / (len(f) / 2)
+        return self.penalty * gradient.square().flatten(1).sum(1).mean()
 
     def _generator_loss(self, x: Tensor, c: Tensor | None) -> dict[str, Tensor]:
         logit = self.logit(self._fake(len(x), c, x.device), c)
@@ -205,10 +189,10 @@ class GAN(GenerativeModel):
     """Generative adversarial network: a generator against a critic that tells its rows from real ones.
 
     Parameters
-        noise_dim : size of z; None = as many as features, at least 16 and at most 64.
+        noise_dim : size of z; None = as many as features, at least 8 and at most 64.
         game : ``"relativistic"``, ``"non-saturating"`` or ``"minimax"``: what the players optimise.
-        penalty : weight γ of the gradient penalties R1 and R2, of a table that at the first step; 0 = none, the game of 2014;
-            None = 0.1 for a table, 0.5 for images and signals.
+        penalty : weight γ of the gradient penalties R1 and R2; 0 = none, the game of 2014; None = 0.1 for a table, 0.5 for images and
+            signals.
         conditional : model x given y; both players then see y.
         net : the critic's and, backwards, the generator's network; the critic's activation is always leaky.
         train : budget, learning rate and so on.
@@ -219,7 +203,7 @@ class GAN(GenerativeModel):
 
     capabilities = frozenset({"sample", "condition", "score"})
     preset = PRESET(lr=2e-3, betas=(0.0, 0.99), patience=0.75)
-    presets = dict.fromkeys(("images", "signals"), PRESET(lr=1.5e-3, batch_size=32, betas=(0.0, 0.99), patience=0.75))
+    presets = dict.fromkeys(("images", "signals"), PRESET(lr=2e-3, batch_size=32, betas=(0.0, 0.99), patience=0.75))
 
     def __init__(self, *, noise_dim: PositiveInt | None = None, game: Game = "relativistic",
                  penalty: Annotated[float, Interval(0)] | None = None, conditional: bool = False, net: Net = Net(), train: Train = Train(),
@@ -238,4 +222,4 @@ class GAN(GenerativeModel):
     def settings(self, schema: Schema) -> tuple[int, Net, Game, float]:
         """Noise, networks, game and penalty for such data."""
         gamma = GAMMA["table" if schema.is_table else schema.container] if self.penalty is None else self.penalty
-        return self.noise_dim or max(16, min(64, schema.n_dims)), self.net, self.game, gamma
+        return self.noise_dim or max(8, min(64, schema.n_dims)), self.net, self.game, gamma

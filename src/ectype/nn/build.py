@@ -40,12 +40,11 @@ def encoder(shape: Shape, out: int, net: Net, *, cond: int = 0) -> nn.Module:
     return MLP(shape, (out,), net.width or mlp_width(shape), cond=cond, dropout=net.dropout, activation=net.activation)
 
 
-def critic(shape: Shape, net: Net, *, cond: int = 0, waves: int = 0) -> nn.Module:
-    """A network from features of ``shape`` to one number ``(B, 1)``; nothing in it makes rows depend on each other. The first ``waves``
-    features of a table are numbers that may have narrow modes."""
+def critic(shape: Shape, net: Net, *, cond: int = 0) -> nn.Module:
+    """A network from features of ``shape`` to one number ``(B, 1)``; nothing in it makes rows depend on each other."""
     if _convolves(shape, net):
         return ConvCritic(shape, net.width or conv_width(shape), cond=cond, dropout=net.dropout)
-    return VectorCritic(shape, net.width or mlp_width(shape), cond=cond, dropout=net.dropout, waves=waves)
+    return VectorCritic(shape, net.width or mlp_width(shape), cond=cond, dropout=net.dropout)
 
 
 def decoder(n_in: int, shape: Shape, net: Net, *, cond: int = 0) -> nn.Module:

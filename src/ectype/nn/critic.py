@@ -17,14 +17,11 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .conv import CONV, Size, halvings
 
 SLOPE = 0.2         # of a leaky rectifier below zero
-EVEN = 4            # inputs are filled up to a multiple by zeros: for others some kernels add in an order that depends on the row
-OCTAVES = 6         # of the waves that a table's numbers are shown in: from 6 standard deviations to 0.2
 
 
 class Head(nn.Module):
@@ -42,31 +39,12 @@ class Head(nn.Module):
             return (h.float() * direction).sum(1, keepdim=True)                     # a sum a row, the same wherever the row stands
 
 
-class Waves(nn.Module):
-    """Numbers ``(B, n)`` → their sines and cosines at ``OCTAVES`` frequencies, ``(B, 2 OCTAVES n)``: ω = 1, 2, 4, … a unit.
-
-    A perceptron learns slow functions of its inputs long before fast ones; with waves it can tell narrow modes apart. Tancik et al.,
-    *Fourier features let networks learn high frequency functions in low dimensional domains*, 2020.
-    """
-
-    def __init__(self, octaves: int = OCTAVES):
-        super().__init__()
-        self.register_buffer("frequencies", 2.0 ** torch.arange(octaves), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        angle = (x[:, :, None] * self.frequencies).flatten(1)                       # (B, n octaves)
-        return torch.cat([angle.sin(), angle.cos()], dim=1)
-
-
 class VectorCritic(nn.Module):
-    """A perceptron on ``(B, *shape)``, condition ``(B, cond)``; the first ``waves`` features are shown as :class:`Waves` too."""
+    """A perceptron on ``(B, *shape)``, condition ``(B, cond)``."""
 
-    def __init__(self, shape: tuple[int, ...], width: tuple[int, ...], *, cond: int = 0, dropout: float = 0.0, waves: int = 0):
+    def __init__(self, shape: tuple[int, ...], width: tuple[int, ...], *, cond: int = 0, dropout: float = 0.0):
         super().__init__()
-        self.n_waves, self.waves = waves, Waves()
-        n = math.prod(shape) + cond + 2 * OCTAVES * waves
-        self.filled = -n % EVEN
-        n += self.filled
+        n = math.prod(shape) + cond
         layers: list[nn.Module] = []
         for w in width:
             layers += [nn.Linear(n, w), nn.LeakyReLU(SLOPE), nn.Dropout(dropout)]
@@ -75,9 +53,7 @@ class VectorCritic(nn.Module):
         _keep_variance(self.layers)
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        x = x.flatten(1)
-        parts = [x, self.waves(x[:, : self.n_waves])] if self.n_waves else [x]
-        return self.head(self.layers(F.pad(torch.cat(parts if c is None else [*parts, c], dim=1), (0, self.filled))))
+        return self.head(self.layers(x.flatten(1) if c is None else torch.cat([x.flatten(1), c], dim=1)))
 
 
 class ConvCritic(nn.Module):
