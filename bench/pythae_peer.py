@@ -3,7 +3,8 @@
 ``python bench/pythae_peer.py JOB.json`` with the keys ``data`` (an NPZ of uint8 pictures ``train``, ``held_out``, ``test``), ``network``
 (``mlp`` or ``conv``), ``latent_dim``, ``batch_size``, ``lr``, ``threads``, ``seed`` and ``epochs`` or ``seconds``. Writes one JSON object
 to stdout: images and seconds of processor time of the epochs (their evaluation and the copy of the best model included, as in our loop),
-the losses after each, and the summed squared error of a test picture in [0, 1].
+the losses after each, and the summed squared error of a test picture in [0, 1]. With ``initial``, the name of an NPZ file, the weights that
+it started from are kept there, those of the encoder first.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def main() -> None:
     shape = AEConfig(input_dim=(1, 28, 28), latent_dim=job["latent_dim"])
     model = AE(shape, encoder=Encoder_Conv_AE_MNIST(shape), decoder=Decoder_Conv_AE_MNIST(shape)) if job["network"] == "conv" else AE(shape)
     if "initial" in job:
-        np.savez(job["initial"], *(p.detach().numpy() for p in model.parameters()))
+        np.savez(job["initial"], *(p.detach().numpy() for part in (model.encoder, model.decoder) for p in part.parameters()))
     clock = Clock(job["batch_size"], job.get("seconds"))
     with TemporaryDirectory() as folder:
         settings = BaseTrainerConfig(output_dir=folder, num_epochs=job.get("epochs", 10**6), learning_rate=job["lr"], seed=job["seed"],

@@ -54,7 +54,8 @@ class _can:
         if model is None or not absent:
             return self.method if model is None else MethodType(self.method, model)
         able = [n for n in registry.names() if all(registry.load(n).capabilities & set(k.split("|")) for k in self.needed)]
-        raise CapabilityError(f"{owner.__name__} cannot {' and '.join(absent)}".replace("|", " or "), hint=f"these can: {', '.join(able)}")
+        what = "has no likelihood" if absent == ["exact|bound"] else f"cannot {' and '.join(absent)}".replace("|", " or ")
+        raise CapabilityError(f"{owner.__name__} {what}", hint=f"these can: {', '.join(able)}")
 
 
 class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):

@@ -116,7 +116,7 @@ CODERS = "autoencoder, linear, stacked, denoising, conv"
 
 
 @pytest.mark.parametrize(("method", "needed", "able"), [("transform", "encode", f"{CODERS}, vae, flow"), ("denoise", "denoise", "stacked, denoising"),
-                                                        ("log_likelihood", "exact or bound", "vae, flow")])
+                                                        ("log_likelihood", "has no likelihood", "vae, flow, ddpm")])
 def test_a_missing_capability_says_who_has_it(name, method, needed, able):
     if hasattr(new(name), method):
         return

@@ -390,6 +390,27 @@ def test_likelihoods_of_a_trained_model(loss, gaussian):
     assert model.denoising_errors(gaussian[:5]).shape == (5, 16)
 
 
+def test_a_row_beyond_the_training_range_has_its_density(gaussian, fitted):
+    """x_hat is cut to the range in samplers only: a density has no edge there."""
+    beyond = np.array([[3.0 + 2 * 4.2, -1.0 + 0.3 * 2 * 4.2]])
+    assert (beyond > gaussian.max(0)).any()
+    truth = log_density_of(beyond).item()
+    for method in ("bound", "flow"):
+        assert abs(fitted.log_likelihood(beyond, method=method).item() - truth) < 6
+
+
+def test_the_bound_integrates_over_what_the_schedule_reaches():
+    """The linear schedule does not come as near to the data as it is allowed: the rest of λ must not be counted."""
+    a, b = exact("linear"), exact("linear")
+    b.schedule = Schedule("linear", (20.0, -12.0))
+    b.network.network.schedule = b.schedule
+    x = M + torch.randn(3000, 2, generator=torch.Generator().manual_seed(1)) @ torch.linalg.cholesky(C).T
+    for objective in (a, b):
+        objective.scaled = lambda x: x
+        gap = log_density(x).mean() + sum(objective.bound_terms(x, None, Alone(3000), draws=64).values()).double().mean()
+        assert abs(gap) < 0.08
+
+
 def log_density_of(X):
     from scipy.stats import multivariate_normal
 
@@ -462,7 +483,11 @@ def test_a_known_part_is_kept_and_the_rest_follows_it():
 
 def test_mistakes_in_sampling_are_told(gaussian):
     model = ectype.DDPM(train=ectype.Train(budget="20steps", device="cpu"), net=SMALL, random_state=0).fit(gaussian[:100])
-    for options, words in (({"guidance": 2.0}, "guidance needs a condition"), ({"eta": 2.0, "sampler": "ddim"}, "out of its domain"),
+    for options in ({"method": "elbo"}, {"draws": 0}, {"steps": 0, "method": "flow"}):
+        with pytest.raises(InvalidParameterError, match="out of its domain"):
+            model.log_likelihood(gaussian[:3], **options)
+    for options, words in (({"guidance": 2.0}, "guidance needs a condition"), ({"eta": 0.5, "sampler": "dpm"}, "sampler ddim"),
+                           ({"variance": "large", "sampler": "ddim"}, "sampler ancestral"), ({"eta": 2.0, "sampler": "ddim"}, "out of its domain"),
                            ({"variance": "medium"}, "out of its domain")):
         with pytest.raises(InvalidParameterError, match=words):
             model.sample(3, **options)
@@ -471,3 +496,23 @@ def test_mistakes_in_sampling_are_told(gaussian):
         ectype.DDPM(log_snr=(12.0, -1.0)).fit(gaussian[:50])
     with pytest.raises(InvalidParameterError, match="learned schedule"):
         ectype.DDPM(schedule="learned").fit(gaussian[:50])
+
+
+def test_a_learned_schedule_is_resumed_with_the_run(gaussian, tmp_path, monkeypatch):
+    """What it has seen is a part of the checkpoint: the resumed run equals the whole one."""
+    import signal
+
+    from ectype.train import loop
+
+    monkeypatch.setattr(loop, "REPORT_EVERY_S", -1.0)
+
+    def model():
+        return ectype.DDPM(loss="bound", schedule="learned", train=ectype.Train(budget="60steps", device="cpu"), net=SMALL, random_state=0)
+
+    whole = model().fit(gaussian[:300])
+    with pytest.raises(KeyboardInterrupt):
+        model().fit(gaussian[:300], run=tmp_path, progress=lambda e: e.get("step") == 31 and signal.raise_signal(signal.SIGINT))
+    resumed = model().fit(gaussian[:300], run=tmp_path)
+    for name, value in whole.objective_.state_dict().items():
+        assert torch.equal(value, resumed.objective_.state_dict()[name]), name
+    assert whole.objective_.schedule.seen > 3000

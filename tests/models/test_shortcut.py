@@ -113,3 +113,11 @@ def test_guidance_keeps_the_length():
     x_t, t = torch.randn(8, 2), torch.full((1,), 0.5)
     free = torch.cat([c[:, : LEVELS + 1], torch.zeros(8, made.n_cond), torch.ones(8, 1)], dim=1)
     torch.testing.assert_close(made.denoise(x_t, t, c, 0.0), made.denoise(x_t, t, free))
+
+
+def test_small_batches_and_constant_conditions(gaussian):
+    X = gaussian[:60]
+    for settings in ({"train": ectype.Train(budget="3steps", batch_size=1)}, {"train": ectype.Train(budget="3steps"), "consistency": 0.99}):
+        assert np.isfinite(ectype.Shortcut(random_state=0, **settings).fit(X).sample(3, random_state=0)).all()
+    model = ectype.Shortcut(conditional=True, train=ectype.Train(budget="3steps"), random_state=0).fit(X, np.zeros(60, int))
+    assert np.isfinite(model.sample(3, condition=0, guidance=2.0, random_state=0)).all()

@@ -28,6 +28,14 @@ def test_a_slot_sees_those_before_it(dim, cond):
         assert (by_c.abs().sum(dim=(1, 2)) > 0).all()                   # also the first one
 
 
+def test_narrow_layers_look_at_all_places():
+    """Fewer hidden units than slots: each slot is still seen by some that come after it, the last but one by the last."""
+    layer = shaken(MaskedAutoregressive(torch.arange(30), 4, Net(), (16,), 0))
+    jacobian = torch.autograd.functional.jacobian(lambda v: layer(v[None], None)[0][0], torch.randn(30))
+    below = jacobian.tril(-1)
+    assert torch.equal(jacobian, jacobian.tril()) and (below != 0).any(0)[:28].all() and (below != 0).any(1)[2:].all()
+
+
 @pytest.mark.parametrize(("dim", "cond"), [(1, 0), (3, 0), (6, 2)])
 def test_log_determinant_and_inverse(dim, cond):
     flow = shaken(AutoregressiveFlow(dim, 3, 5, Net(), (16, 16), cond=cond))

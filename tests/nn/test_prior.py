@@ -117,3 +117,22 @@ def test_a_scale_of_the_flow_is_bounded():
     for net in model.nets:
         net.layers[-1].bias.data.fill_(1e4)
     assert torch.isfinite(model.log_prob(torch.randn(5, 4), None)).all() and torch.isfinite(model.sample(Rows(0, 0, 5), None)).all()
+
+
+def test_narrow_components_do_not_cancel():
+    """The density of a component of 0.01 around means far from zero, against double precision; and none is narrower than the least."""
+    model = prior("mixture", 8).double()
+    with torch.no_grad():
+        model.mean.copy_(2 + 0.1 * model.mean)
+        model.log_std.fill_(-4.6)
+    z = model.mean[:4].detach() + 0.01 * torch.randn(4, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    exact = model.log_prob(z, None)
+    torch.testing.assert_close(model.float().log_prob(z.float(), None).double(), exact, atol=5e-3, rtol=0)
+    with torch.no_grad():
+        model.log_std.fill_(-9.0)
+    assert model.log_prob(model.mean[:1].detach(), None).item() < 8 * (5.0 - 0.9) + 1
+
+
+def test_a_condition_without_features():
+    model = prior("mixture", 2, 0)
+    assert model.log_prob(torch.zeros(3, 2), torch.zeros(3, 0)).shape == (3,)

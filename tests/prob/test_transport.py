@@ -37,3 +37,10 @@ def test_classes_keep_to_themselves():
         mine = classes == k
         assert torch.equal(dealt[mine].sort(0).values, eps[mine].sort(0).values)
         assert torch.equal(dealt[mine], deal(x[mine], eps[mine]))
+
+
+def test_many_rows_are_dealt_in_parts():
+    g = torch.Generator().manual_seed(0)
+    x, eps = torch.randn(1000, 2, generator=g), torch.randn(1000, 2, generator=g)
+    dealt = deal(x, eps)
+    assert torch.equal(dealt[:256], deal(x[:256], eps[:256])) and torch.equal(dealt.sort(0).values, eps.sort(0).values)

@@ -47,10 +47,17 @@ def test_the_grid_reaches_beyond_the_data_and_knows_the_density(line, plane):
 
 def test_the_critic_on_the_grid_is_that_of_the_model(line):
     """The last frame is the trained model, where the last evaluation was the best one: the same weights give the same D."""
-    model = ectype.GAN(**{**SHORT.get_params(deep=False), "train": Train(budget="25steps", validation=0.3)})
+    model = ectype.GAN(**{**SHORT.get_params(deep=False), "game": "non-saturating", "train": Train(budget="25steps", validation=0.3)})
     frame = film_game(model, LINE, samples=50).frames[-1]
     expected = np.exp(model.fit(LINE).score_samples(line.axes[0][:, None]))
     np.testing.assert_allclose(frame.critic, expected, rtol=1e-4)
+
+
+def test_a_relativistic_critic_is_drawn_even_between_real_and_generated_rows(line):
+    """Its logit is known up to a constant: D beside the data's place is neither all one nor all zero."""
+    assert SHORT.game == "relativistic"
+    for frame in line.frames:
+        assert frame.critic.min() < 0.5 < frame.critic.max()
 
 
 def test_a_film_repeats_and_leaves_the_model_as_it_is(line):

@@ -107,3 +107,23 @@ def test_mistakes(model):
     vae = ectype.VAE(train=Train(budget="2steps")).fit(X[["a", "b"]])
     with pytest.raises(CapabilityError, match="these can: ddpm"):
         ectype.impute(vae, X[["a", "b"]])
+
+
+def test_awkward_tables(model):
+    """Whole numbers as names, a category that lacks values, a column of one value or blanks, one of blanks alone, dates."""
+    r = np.random.default_rng(0)
+    n = 200
+    X = pd.DataFrame({0: r.normal(size=n), 1: pd.Categorical(r.choice(["p", "q", "r"], n)),
+                      2: np.where(r.random(n) < 0.5, "x", None), 3: pd.to_datetime("2021-01-01") + pd.to_timedelta(r.integers(0, 300, n), "D")})
+    fitted = DDPM(train=Train(budget="30steps"), net=Net(width=(16,)), random_state=0).fit(X)
+    gaps = X[:40].copy()
+    gaps.loc[5:9, 0], gaps.loc[8:12, 3] = np.nan, pd.NaT
+    gaps[1] = pd.Categorical(gaps[1].astype(object).where(gaps[1] != "r").where(gaps.index > 3), categories=["p", "q"])
+    filled = ectype.impute(fitted, gaps, random_state=0, steps=5)
+    assert list(filled.columns) == [0, 1, 2, 3] and not filled.isna().any().any() and (filled[2] == "x").all()
+    assert filled[3].dtype.kind == "M" and (filled[3][:8] == X[3][:8]).all() and set(filled[1]) <= {"p", "q", "r"}
+
+    empty = X.rename(columns=str).assign(nothing=None)
+    fitted = DDPM(train=Train(budget="5steps"), net=Net(width=(16,)), random_state=0).fit(empty)
+    filled = ectype.impute(fitted, empty[:10], random_state=0, steps=3)
+    assert filled["nothing"].isna().all() and filled["2"].notna().all()

@@ -45,9 +45,12 @@ def impute(argv: list[str]) -> int:
         able = ", ".join(n for n in registry.names() if "impute" in registry.load(n).capabilities)
         raise CapabilityError(f"{type(model).__name__} cannot impute", hint=f"these can: {able}")
     output = _output(flags, model)
-    rows = _rows(flags, model, config, terminal)
+    rows, whole = _rows(flags, model, config, terminal)
     if model.schema_.is_table and flags.mask is not None:
         raise InvalidParameterError("the unknown part of a table is where it is blank", expected="no --mask", got=flags.mask)
+    if not model.schema_.is_table and flags.mask is None:
+        raise InvalidParameterError("a mask is needed, which tells what is known", expected="--mask FILE", got="none",
+                                    hint="a picture of the same size, white where a pixel is known and black where it is not")
     known = None if flags.mask is None else _mask(flags.mask)
     X = imputation.impute(model, rows.X, known=known, condition=rows.condition, random_state=flags.seed, steps=flags.steps,
                           resample=flags.resample)
@@ -57,23 +60,28 @@ def impute(argv: list[str]) -> int:
         shown = np.where(seen.reshape(*seen.shape, *[1] * (rows.X.ndim - 3)), rows.X, 0)
         given, made = (in_rows(v[:MOST_PAIRS], PAIRS_IN_A_ROW) for v in (shown, X))
         pairs = [row for pair in zip(given, made, strict=True) for row in pair]
-    _write(output, X, rows.condition, model, config, pairs, beside=rows.X)
+    if isinstance(whole, pd.DataFrame):         # the table as it was, with what the model does not know
+        output.write_table(whole.assign(**{c: X[c].to_numpy() if X[c].dtype.kind != "M" else X[c] for c in X.columns}))
+    else:
+        _write(output, X, rows.condition, model, config, pairs, beside=rows.X)
     if flags.out != "-":
         terminal.say(f"{len(X):,} written to {flags.out}")
     return 0
 
 
-def _rows(flags: Impute, model: Any, config: dict[str, Any], terminal: Terminal) -> Rows:
-    """Rows as other commands read them; in a table, blanks may stand where the training had none."""
+def _rows(flags: Impute, model: Any, config: dict[str, Any], terminal: Terminal) -> tuple[Rows, pd.DataFrame | None]:
+    """Rows as other commands read them, and the table that they are from; in it, blanks may stand where the training had none."""
     schema = model.schema_
     if not schema.is_table or schema.container != "dataframe":
-        return read_rows(flags.data, model, config, size_of(flags.size), terminal)
+        return read_rows(flags.data, model, config, size_of(flags.size), terminal), None
     X = load_data(flags.data, kinds=config.get("data", {}).get("kinds"), quiet=terminal.console.quiet).X
     if not isinstance(X, pd.DataFrame) or not set(schema.columns) <= set(map(str, X.columns)):
-        return read_rows(flags.data, model, config, size_of(flags.size), terminal)         # which says what is wrong
+        return read_rows(flags.data, model, config, size_of(flags.size), terminal), None         # which says what is wrong
     X = X.rename(columns=str)
     condition = X[config["condition"]] if model.condition_ is not None and config.get("condition") in X.columns else None
-    return Rows(X[schema.columns], condition, None)
+    if condition is not None and condition.isna().any():
+        terminal.note(f"{int(condition.isna().sum())} rows have no {condition.name}: the condition is not filled in")
+    return Rows(X[schema.columns], condition, None), X
 
 
 def _mask(source: str) -> np.ndarray:

@@ -56,7 +56,7 @@ from ..prob.likelihood import MIN_SCALE, likelihood
 from ..prob.schedule import ENDS, Schedule, ScheduleName
 from ..prob.solvers import Sampler, Variance, evaluations, flow_log_prob
 from ..rng import Keyed, Shared
-from ..spec import PRESET, Interval, Net, Share, Train
+from ..spec import PRESET, Interval, Net, PositiveInt, Share, Train, annotations, validate
 from ..train.noising import Denoising, check_steps
 
 Prediction = Literal["v", "noise", "data"]
@@ -129,20 +129,20 @@ class DDPMObjective(Denoising):
         alpha, sigma = self.at(torch.zeros(1, device=x.device))
         eps = noise.normal(*self.shape)
         recon = -self._decoded_log_prob(f + (sigma / alpha) * eps, sigma / alpha, x) - 0.5 * self._gaussian_part(eps.square() - 1)
-        diffusion = torch.zeros_like(prior)
+        diffusion, (high, low) = torch.zeros_like(prior), self.schedule.log_snr(torch.tensor([0.0, 1.0], device=x.device))
         for t in self._even_times(draws, noise.uniform()):
             (alpha, sigma), drawn = self.at(t), noise.normal(*self.shape)
             for eps in (drawn, -drawn):
                 known = 0.5 * alpha**2 * ((alpha * eps - sigma * f).square() - alpha**2 - (sigma * f).square())
                 diffusion = diffusion + self.noise_error(x, c, t, eps) - known.flatten(1).sum(1)
-        return {"prior": prior, "recon": recon, "diffusion": diffusion * (self.schedule.high - self.schedule.low) / (2 * draws)}
+        return {"prior": prior, "recon": recon, "diffusion": diffusion * (high - low) / (2 * draws)}
 
     def _even_times(self, draws: int, shift: Tensor) -> Tensor:
         """``(draws, B)`` times whose λ are evenly spread, moved by a share ``shift (B,)`` of their distance."""
         grid = torch.linspace(1, 0, 4097, device=self.center.device)
         log_snr = self.schedule.log_snr(grid)                                       # rises
         place = (torch.arange(draws, device=grid.device)[:, None] + shift) / draws
-        wanted = self.schedule.low + (self.schedule.high - self.schedule.low) * place
+        wanted = log_snr[0] + (log_snr[-1] - log_snr[0]) * place
         i = torch.searchsorted(log_snr.contiguous(), wanted, right=True).clamp(1, len(grid) - 1)
         low, high = log_snr[i - 1], log_snr[i]
         return grid[i - 1] + (grid[i] - grid[i - 1]) * ((wanted - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)
@@ -190,7 +190,11 @@ class DDPMObjective(Denoising):
         else:
             probes = [(noise.uniform(*self.shape)[:1] < 0.5).float().mul(2).sub(1) / math.sqrt(PROBES) for _ in range(PROBES)]
         times = torch.linspace(0, 1, steps + 1, device=x.device)
-        return flow_log_prob(lambda x_t, t: self.denoise(x_t, t[None], c), lambda t: self.at(t[None]), times, f, probes) + shift
+
+        def estimate(x_t: Tensor, t: Tensor) -> Tensor:     # not cut to the range of the training rows: a density has no edge there
+            return self.estimate(self.network(x_t, t[None], c).float(), x_t, t[None])
+
+        return flow_log_prob(estimate, lambda t: self.at(t[None]), times, f, probes) + shift
 
 
 class DDPM(GenerativeModel):
@@ -241,8 +245,8 @@ class DDPM(GenerativeModel):
         """How badly each row is restored at 16 noise levels from little to all, ``(N, 16)``: squared errors of the prediction by level."""
         return self._by_batch(*self._given(X, condition), lambda x, c: self.objective_.errors_by_time(x, c, self._shared(len(x))))
 
-    def log_likelihood(self, X: Any, condition: Any = None, *, method: Literal["bound", "flow"] = "bound", draws: int = 64,
-                       steps: int = 100) -> np.ndarray:
+    def log_likelihood(self, X: Any, condition: Any = None, *, method: Literal["bound", "flow"] = "bound", draws: PositiveInt = 64,
+                       steps: PositiveInt = 100) -> np.ndarray:
         """A lower bound of log p(x) of each row, ``(N,)``, in nats: a density in the user's units for continuous values, a probability for
         the others.
 
@@ -250,6 +254,8 @@ class DDPM(GenerativeModel):
             for its steps, a bound for pixels; not for tables with discrete columns, which have no density.
         draws : times at which the variational bound looks.  steps : of the probability flow.
         """
+        given, hints = {"method": method, "draws": draws, "steps": steps}, annotations(type(self).log_likelihood)
+        validate("DDPM.log_likelihood", given, {k: v for k, v in hints.items() if k in given})
         x, c = self._given(X, condition)
         if method == "bound":           # noise by content: that of 64 draws alone would be most of the mean over rows
             values = self._by_batch(x, c, lambda x, c: self.objective_.log_prob(x, c, Keyed(0, x), draws))
@@ -283,5 +289,8 @@ class DDPM(GenerativeModel):
         if not (0 <= eta <= 1 and variance in ("small", "large")):
             raise InvalidParameterError("a sampling option is out of its domain", expected='eta 0 to 1, variance "small" or "large"',
                                         got=f"eta {eta}, variance {variance!r}")
+        for name, default, value, of in (("eta", 0.0, eta, "ddim"), ("variance", "small", variance, "ancestral")):
+            if value != default and sampler != of:
+                raise InvalidParameterError(f"{name} is a setting of the sampler {of}", expected=f'sampler="{of}"', got=f'"{sampler}"')
         return self._sample(n, condition, random_state, batch_size, steps=steps, sampler=sampler, eta=eta, variance=variance,
                             guidance=guidance)

@@ -69,7 +69,7 @@ class ShortcutObjective(Denoising):
 
     def loss(self, x: Tensor, c: Tensor | None, player: str) -> dict[str, Tensor]:
         n, f = len(x), self.scaled(x)
-        k = max(1, round(self.consistency * n)) if self.consistency else 0
+        k = min(max(1, round(self.consistency * n)), n - 1) if self.consistency else 0
         t = ((torch.rand((), device=x.device) + torch.arange(n, device=x.device) / n) % 1).clamp(min=FIRST)
         t = t[torch.randperm(n, device=x.device)]
         eps, c = self.noise_for(f, c, self.pairing), self.embed_condition(c, self.absent(n, x.device))

@@ -207,7 +207,7 @@ class VAEObjective(Objective):
         x = self.observed(x, noise)
         mean, log_std = self.posterior(x, c)
         recon, ratio, log_sum = mean.new_zeros(len(x)), mean.new_zeros(len(x)), mean.new_full((len(x),), -torch.inf)
-        at_once = max(1, ROWS // len(x))
+        at_once = max(1, ROWS // BATCH)                     # whatever the batch: sums in another order differ in the last bits
         for start in range(0, draws, at_once):
             eps = torch.stack([noise.normal(self.latent_dim) for _ in range(start, min(start + at_once, draws))])
             z = mean + torch.exp(log_std) * eps

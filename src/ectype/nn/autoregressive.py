@@ -35,7 +35,8 @@ class MaskedAutoregressive(nn.Module):
         degrees = torch.cat([order + 1, order.new_zeros(cond)])             # 0: what everyone may see
         least = 0 if cond else 1
         for i in self.linear[:-1]:
-            own = least + torch.arange(self.net.layers[i].out_features) % max(1, dim - least)
+            wide, range_ = self.net.layers[i].out_features, max(1, dim - least)
+            own = least + (torch.arange(wide) % range_ if wide >= range_ else torch.arange(wide) * range_ // wide)     # over all places
             self.register_buffer(f"mask{i}", (own[:, None] >= degrees).float(), persistent=False)
             degrees = own
         self.register_buffer(f"mask{self.linear[-1]}", (order[:, None] >= degrees).float().repeat(3 * bins - 1, 1), persistent=False)

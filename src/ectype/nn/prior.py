@@ -32,6 +32,7 @@ COMPONENTS = 100        # Gaussians of the mixture
 LAYERS, WIDTH = 4, 128  # couplings of the flow, and hidden width of their networks
 MOST_LOG_SCALE = 2.0    # of one coupling: in one layer a number is stretched or shrunk e² = 7.4 times at most
 LOG_2PI = math.log(2 * math.pi)
+LEAST_LOG_STD = -5.0     # of a component: narrower ones cannot be told from a point in float32
 
 
 class Prior(nn.Module):
@@ -71,16 +72,17 @@ class MixturePrior(Prior):
 
     def log_weights(self, c: Tensor | None) -> Tensor:
         """log πₖ(c), ``(B, K)``, or ``(K,)`` without a condition."""
-        return (self.logits if c is None else self.logits(c).float()).log_softmax(-1)
+        return (self.logits(c).float() if isinstance(self.logits, nn.Linear) else self.logits).log_softmax(-1)
 
     def log_prob(self, z: Tensor, c: Tensor | None) -> Tensor:
-        precision = torch.exp(-2 * self.log_std)                                # (K, dim)
-        square = z.square() @ precision.T - 2 * z @ (self.mean * precision).T + (self.mean.square() * precision).sum(1)     # (B, K)
-        return torch.logsumexp(self.log_weights(c) - 0.5 * square - self.log_std.sum(1), dim=1) - 0.5 * self.dim * LOG_2PI
+        log_std = self.log_std.clamp(min=LEAST_LOG_STD)
+        scaled, mean = torch.exp(-log_std), self.mean                           # (K, dim)
+        square = torch.stack([((z - m) * s).square().sum(1) for m, s in zip(mean, scaled, strict=True)], dim=1)      # (B, K), no cancelling
+        return torch.logsumexp(self.log_weights(c) - 0.5 * square - log_std.sum(1), dim=1) - 0.5 * self.dim * LOG_2PI
 
     def sample(self, noise: Rows, c: Tensor | None) -> Tensor:
         k = (self.log_weights(c) + noise.gumbel(len(self.mean))).argmax(1)      # a draw of the component
-        return self.mean[k] + torch.exp(self.log_std[k]) * noise.normal(self.dim)
+        return self.mean[k] + torch.exp(self.log_std[k].clamp(min=LEAST_LOG_STD)) * noise.normal(self.dim)
 
 
 class FlowPrior(Prior):

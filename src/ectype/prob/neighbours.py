@@ -46,7 +46,7 @@ class Neighbourhoods:
 def neighbourhoods(x: Tensor, y: Tensor, k: int = 5) -> Neighbourhoods:
     """Compare samples ``x`` and ``y`` of one size, ``(N, D)``; ``k`` is cut to N − 1. Time and memory grow with N²."""
     k = min(k, len(x) - 1)
-    within_x, within_y, between = (torch.cdist(a.float(), b.float()) for a, b in ((x, x), (y, y), (x, y)))
+    within_x, within_y, between = (_distances(a.float(), b.float()) for a, b in ((x, x), (y, y), (x, y)))
     n_pairs = len(x) * (len(x) - 1)
     spread, spread_y = within_x.sum() / n_pairs, within_y.sum() / n_pairs
     floor = (FINEST * spread).clamp_min(torch.finfo(torch.float32).tiny)
@@ -55,6 +55,11 @@ def neighbourhoods(x: Tensor, y: Tensor, k: int = 5) -> Neighbourhoods:
     inside = between <= own_x[:, None]                                          # y_j in the ball of x_i, closed: rows may repeat
     return Neighbourhoods((other_x / own_x).log().mean() + (other_y / own_y).log().mean(), inside.any(0).float().mean(),
                           inside.any(1).float().mean(), spread_y / spread.clamp_min(floor))
+
+
+def _distances(a: Tensor, b: Tensor) -> Tensor:
+    """‖a_i − b_j‖; not by a matrix product, whose rounding is of the size of what is looked at where samples are close together."""
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def _kth(distances: Tensor, k: int, floor: Tensor) -> Tensor:

@@ -18,12 +18,15 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+MOST = 256
+
 
 def deal(x: Tensor, eps: Tensor, classes: Tensor | None = None) -> Tensor:
-    """The rows of ``eps (B, *shape)`` in the order that brings them nearest to those of ``x``; within ``classes (B,)`` where given."""
+    """The rows of ``eps (B, *shape)`` in the order that brings them nearest to those of ``x``; within ``classes (B,)`` where given, and
+    within ``MOST`` rows: the time grows with the cube of their number."""
     groups = [torch.arange(len(x), device=x.device)] if classes is None else [torch.nonzero(classes == k)[:, 0] for k in classes.unique()]
     dealt = eps.clone()
-    for rows in groups:
+    for rows in (part for group in groups for part in group.split(MOST)):
         if len(rows) > 1:
             cost = torch.cdist(x[rows].flatten(1).float(), eps[rows].flatten(1).float()).square()
             _, to = linear_sum_assignment(cost.cpu().numpy())

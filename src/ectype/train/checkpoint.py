@@ -34,6 +34,7 @@ def save_checkpoint(folder: Path, fingerprint: str, loop: Loop, finished: Sequen
     tensors |= {f"average.{i}": v for i, v in enumerate(kept["average"])}
     tensors |= {f"best.{i}": v for i, v in enumerate(loop.best_values)}
     tensors |= {f"sums.{name}": v for name, v in sums.items()}
+    tensors |= {f"buffer.{name}": v for name, v in kept["buffers"].items()}
     if finished:
         tensors |= {f"objective.{k}": v for k, v in loop.objective.state_dict().items()}
     for player, optimiser in kept["optimisers"].items():
@@ -76,6 +77,8 @@ class Checkpoint:
             p.copy_(self.tensors[f"weights.{i}"])
             loop.average.values[i].copy_(self.tensors[f"average.{i}"])
             loop.best_values[i].copy_(self.tensors[f"best.{i}"])
+        for name, buffer in loop.buffers().items():
+            buffer.copy_(self.tensors[f"buffer.{name}"])
         loop.sums = {k.removeprefix("sums."): v for k, v in self.tensors.items() if k.startswith("sums.")}
         for player, optimiser in loop.optimisers.items():
             state: dict[int, dict[str, torch.Tensor]] = {}

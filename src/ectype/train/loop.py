@@ -390,10 +390,18 @@ class Loop:
 
     def take_snapshot(self) -> dict[str, Any]:
         return {"weights": [p.detach().clone() for p in self.average.weights], "average": [v.clone() for v in self.average.values],
+                "buffers": {k: v.clone() for k, v in self.buffers().items()},
                 "optimisers": {k: copy.deepcopy(o.state_dict()) for k, o in self.optimisers.items()}, "state": copy.deepcopy(self.state)}
+
+    def buffers(self) -> dict[str, Tensor]:
+        """The objective's kept buffers: what :meth:`Objective.prepare` filled, and what steps may change (a learned schedule)."""
+        kept = self.objective.state_dict().keys()
+        return {k: v for k, v in self.objective.named_buffers() if k in kept}
 
     def _restore_snapshot(self) -> None:
         s = self.snapshot
+        for k, v in self.buffers().items():
+            v.copy_(s["buffers"][k])
         for p, w in zip(self.average.weights, s["weights"], strict=True):
             p.data.copy_(w)
         for v, w in zip(self.average.values, s["average"], strict=True):

@@ -56,6 +56,11 @@ class Denoising(Objective):
         for name in ("center", "low", "high"):
             self.register_buffer(name, torch.zeros(stats))
         self.register_buffer("scale", torch.ones(stats))
+        signs = torch.zeros(stats, dtype=torch.bool)            # features that are -1 or 1, or pixels between: their range is known
+        if schema.is_table:
+            signs[self.features.n_numbers : self.features.n_numbers + self.features.n_signs] = True
+        self.any_signs = schema.is_image or bool(signs.any())
+        self.register_buffer("signs", signs | torch.tensor(schema.is_image), persistent=False)
 
     def prepare(self, x: Tensor, c: Tensor | None) -> None:
         """Centre, scale and range of the features of the training rows; one for all pixels of images and all samples of signals."""
@@ -107,13 +112,26 @@ class Denoising(Objective):
         return torch.cat([f * (1 - absent), absent], dim=1)
 
     def estimate(self, out: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """x_hat, kept within the range of the training data; probabilities at the one-hot features."""
-        x_hat = self.data_of(out, x_t, t).clamp(self.low, self.high)
+        """x_hat; within its range where that is known, probabilities at the one-hot features."""
+        x_hat = self._signed(self.data_of(out, x_t, t), x_t, t)
         if not self.n_onehot:
             return x_hat
         k = -self.n_onehot
         probabilities = self.features.probabilities(self.with_evidence(out, x_t, t))
         return torch.cat([x_hat[:, :k], (probabilities - self.center[k:]) / self.scale[k:]], dim=1)
+
+    def _signed(self, x_hat: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """x_hat with pixels between -1 and 1, and flags too, of which x_t alone decides where there is little noise: for y = ±1 the
+        log-odds of N(x_t; α_t x, σ²_t) are 2 α_t r / (scale σ²_t), r = x_t + α_t center/scale; the mean of y is tanh of half of them."""
+        if not self.any_signs:
+            return x_hat
+        (alpha, sigma), unit = self.at(t), x_hat * self.scale + self.center
+        unit = unit.clamp(-1, 1)
+        if not self.features.is_image:
+            decided = 2 * torch.log(alpha / sigma) > DECIDED
+            told = torch.tanh(alpha * (x_t + alpha * self.center / self.scale) / (self.scale * sigma.square()))
+            unit = torch.where(decided, told, unit)
+        return torch.where(self.signs, (unit - self.center) / self.scale, x_hat)
 
     def with_evidence(self, out: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """The network's output; where there is little noise (λ > ``DECIDED``), with log N(x_t; α_t x, σ²_t) of each category's one-hot x
@@ -127,9 +145,10 @@ class Denoising(Objective):
         return torch.cat([out[:, :k], out[:, k:] + torch.where(decided, evidence, 0.0)], dim=1)
 
     def denoise(self, x_t: Tensor, t: Tensor, c: Tensor | None, guidance: float = 1.0) -> Tensor:
-        """x_hat at noisy rows; ``c`` is embedded already. A ``guidance`` other than 1 costs two evaluations, made as one batch."""
-        if c is None or guidance == 1.0:
-            return self.estimate(self.network(x_t, t, c).float(), x_t, t)
+        """x_hat at noisy rows, kept within the range of the training data, as samplers want it; ``c`` is embedded already. A ``guidance``
+        other than 1 costs two evaluations, made as one batch."""
+        if not self.n_cond or guidance == 1.0:
+            return self.estimate(self.network(x_t, t, c).float(), x_t, t).clamp(self.low, self.high)
         own = torch.zeros_like(c[:, self.lead :])
         own[:, -1] = 1.0
         both, c = torch.cat([x_t, x_t]), torch.cat([c, torch.cat([c[:, : self.lead], own], dim=1)])

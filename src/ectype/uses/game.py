@@ -63,7 +63,11 @@ class FilmedObjective(GANObjective):
 
     def watch(self, x: Tensor, c: Tensor | None) -> dict[str, float]:
         samples = self.schema.decode(self.sample(rng.Rows(0, 0, self.n_samples, x.device), None).cpu().numpy())
-        critic = torch.sigmoid(self.logit(self.features.embed(self.grid.to(x.device)), None)).cpu().numpy()
+        logit = self.logit(self.features.embed(self.grid.to(x.device)), None)
+        if self.game == "relativistic":         # known up to a constant: D is drawn so that it is even between real and generated rows
+            made = self.sample(rng.Rows(0, 0, len(x), x.device), None)
+            logit = logit - (self.logit(self.features.embed(x), None).mean() + self.logit(self.features.embed(made), None).mean()) / 2
+        critic = torch.sigmoid(logit).cpu().numpy()
         self.frames.append(Frame(self.step + 1, np.asarray(samples, np.float64), critic))
         return super().watch(x, c)
 

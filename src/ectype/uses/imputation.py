@@ -46,6 +46,7 @@ def impute(model: GenerativeModel, X: Any, *, known: Any = None, condition: Any 
         raise CapabilityError(f"{type(model).__name__} cannot impute", hint=f"these can: {able}")
     given = {"steps": steps, "resample": resample}
     validate("impute", given, {k: v for k, v in annotations(impute).items() if k in given})
+    names = X.columns if isinstance(X, pd.DataFrame) else None
     X, schema = as_container(X), model.schema_
     if schema.is_table:
         if known is not None:
@@ -55,7 +56,8 @@ def impute(model: GenerativeModel, X: Any, *, known: Any = None, condition: Any 
         filled, blank = X, ~_mask(known, X.shape[: 3 if schema.is_image else 2])
     if not len(X):
         raise DataError("there are no rows", expected="at least one", got="none")
-    lost = np.flatnonzero(blank.reshape(len(blank), -1).all(1))
+    able = [i for i, b in enumerate(schema.blocks) if b.type != "category" or b.values] if schema.is_table else slice(None)
+    lost = np.flatnonzero(blank[:, able].reshape(len(blank), -1).all(1))
     if len(lost):
         raise DataError(f"nothing is known of {'row' if len(lost) == 1 else 'rows'} {', '.join(map(str, lost[:5]))}",
                         expected="something that is known in every row", hint="sample() draws whole rows")
@@ -63,7 +65,7 @@ def impute(model: GenerativeModel, X: Any, *, known: Any = None, condition: Any 
     mask, banned = _features(blank, model.objective_.features, schema)
     drawn = _drawn(model, x, mask, banned, model._encode_condition(condition, len(X)), rng.as_seed(random_state), given)
     rows = schema.decode(drawn)
-    return _merged(X, rows, blank, schema)
+    return _merged(X, rows, blank, schema, names)
 
 
 @torch.no_grad()
@@ -88,6 +90,9 @@ def filled_in(X: Any, schema: Schema) -> tuple[Any, np.ndarray]:
     for i, b in enumerate(schema.blocks):
         column = frame[b.name] if schema.container == "dataframe" and b.name in frame.columns else frame.iloc[:, i]
         if b.type == "category":
+            if not b.values:                # nothing is known of such a column: it stays blank
+                filled[column.name] = column
+                continue
             blank[:, i] = column.isna().to_numpy()
             ordinary = b.values[int(np.argmax(b.counts[: len(b.values)]))]
         else:
@@ -118,6 +123,8 @@ def _features(blank: np.ndarray, features: Relaxation, schema: Schema) -> tuple[
     unknown = blank[:, column]
     marks = slice(features.n_numbers, features.n_numbers + features.n_marks)
     unknown[:, marks] = False                                       # whatever it is, it is not blank
+    one_valued = [i for i, b in enumerate(schema.blocks) if b.type == "category" and len(b.values) == 1]
+    unknown[:, np.isin(column, one_valued)] = False                 # blank or its only value: not blank
     banned = np.zeros_like(unknown)
     start = features.n_numbers + features.n_signs
     for b in (b for b in schema.blocks if b.type == "category" and b.n_codes > 2):
@@ -126,14 +133,16 @@ def _features(blank: np.ndarray, features: Relaxation, schema: Schema) -> tuple[
     return torch.from_numpy(~unknown).float(), torch.from_numpy(banned & unknown).float()
 
 
-def _merged(X: Any, rows: Any, blank: np.ndarray, schema: Schema) -> Any:
-    """The given values where there are some, bit for bit, and the drawn ones elsewhere."""
+def _merged(X: Any, rows: Any, blank: np.ndarray, schema: Schema, given: Any) -> Any:
+    """The given values where there are some, and the drawn ones elsewhere, under the names ``given``."""
     if not schema.is_table:
         where = blank.reshape(*blank.shape, *[1] * (X.ndim - blank.ndim))
         return np.where(where, rows, X).astype(X.dtype)
     if isinstance(X, pd.DataFrame):
-        rows = rows.set_axis(X.index, axis=0)
-        kept = {b.name: X[b.name].where(~blank[:, i], rows[b.name]) if blank[:, i].any() else X[b.name]
-                for i, b in enumerate(schema.blocks)}
-        return X.assign(**kept)
+        merged = X.copy()
+        for i, b in enumerate(schema.blocks):
+            if blank[:, i].any():
+                drawn = rows.iloc[:, i].set_axis(X.index)
+                merged[b.name] = X[b.name].astype(object).where(~blank[:, i], drawn.astype(object)).astype(drawn.dtype)
+        return merged.set_axis(given, axis=1)
     return np.where(blank, rows, X).astype(rows.dtype if X.dtype == object and rows.dtype != object else X.dtype)
