@@ -39,31 +39,19 @@ from ..estimator import BATCH, GenerativeModel
 from ..prob.solvers import evaluations
 from ..rng import Rows
 from ..spec import PRESET, Net, Share, Train
-from ..train.noising import Denoising, Pairing, check_steps
+from ..train.noising import Pairing, StraightPaths, check_steps
 
 Solver = Literal["euler", "heun"]
 STEPS = {"euler": 50, "heun": 25}
 FIRST = 1e-3            # the smallest time that is trained on: velocities of categories are divided by it
 
 
-class FlowMatchingObjective(Denoising):
+class FlowMatchingObjective(StraightPaths):
     """Regression of the velocity at a random time; sampling by following it from noise."""
 
     def __init__(self, schema: Schema, condition: Schema | None, net: Net, pairing: Pairing = "optimal", drop_condition: float = 0.1):
         super().__init__(schema, condition, net, drop_condition)
         self.pairing = pairing
-
-    def clock(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """α_t = 1 − t and σ_t = t."""
-        return 1 - t, t
-
-    def target(self, f: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-        """ε − x."""
-        return eps - f
-
-    def data_of(self, out: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """x_t − t u."""
-        return x_t - self.at(t)[1] * out
 
     def loss(self, x: Tensor, c: Tensor | None, player: str) -> dict[str, Tensor]:
         n = len(x)

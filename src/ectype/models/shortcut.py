@@ -34,13 +34,13 @@ from ..data.schema import Schema
 from ..estimator import BATCH, GenerativeModel
 from ..rng import Rows
 from ..spec import PRESET, Net, Share, Train
-from ..train.noising import Denoising, Pairing, check_steps
+from ..train.noising import Pairing, StraightPaths, check_steps
 
 LEVELS = 6              # of d = 2⁻ᵏ, k = 0 … 5; a seventh is d = 0
 FIRST = 1e-3            # the smallest time that the velocity is trained on
 
 
-class ShortcutObjective(Denoising):
+class ShortcutObjective(StraightPaths):
     """Velocities of lines for d = 0, and agreement of one step with two for the other lengths."""
 
     lead = LEVELS + 1   # d, one-hot, before the condition
@@ -49,18 +49,6 @@ class ShortcutObjective(Denoising):
                  drop_condition: float = 0.1):
         super().__init__(schema, condition, net, drop_condition)
         self.consistency, self.pairing = consistency, pairing
-
-    def clock(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """α_t = 1 − t and σ_t = t."""
-        return 1 - t, t
-
-    def target(self, f: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-        """ε − x."""
-        return eps - f
-
-    def data_of(self, out: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """x_t − t s."""
-        return x_t - self.at(t)[1] * out
 
     def with_length(self, c: Tensor | None, level: Tensor) -> Tensor:
         """The condition's features with those of d before them; ``level (B,)`` is k of d = 2⁻ᵏ, and ``LEVELS`` of d = 0."""

@@ -227,6 +227,22 @@ class Denoising(Objective):
         return self.features.project((f * self.scale + self.center).masked_fill(banned > 0, -torch.inf))
 
 
+class StraightPaths(Denoising):
+    """Lines from data to noise, x_t = (1 − t) f + t ε, and a network that predicts their velocity ε − f; abstract in :meth:`loss`."""
+
+    def clock(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """α_t = 1 − t and σ_t = t."""
+        return 1 - t, t
+
+    def target(self, f: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """ε − f."""
+        return eps - f
+
+    def data_of(self, out: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """x_t − t out: where a line of that velocity begins."""
+        return x_t - self.at(t)[1] * out
+
+
 def check_steps(steps: Any, guidance: float, conditional: bool) -> None:
     """Raise :class:`InvalidParameterError` for a number of steps, or for guidance, that cannot be followed."""
     if not isinstance(steps, int | np.integer) or not 1 <= steps <= MOST_STEPS:
