@@ -276,7 +276,7 @@ def test_labels_are_ignored_unless_conditional(name):
 
 OTHER = {   # another value for every constructor parameter
     "latent_dim": 3, "components": 2, "beta": 3.0, "likelihood": "logistic", "prior": "mixture", "free_bits": 0.5, "kl_warmup": 10,
-    "importance": 3, "noise_dim": 3, "game": "minimax", "penalty": 0.0, "transforms": 2, "bins": 4, "architecture": "autoregressive",
+    "importance": 3, "noise_dim": 3, "game": "minimax", "penalty": 0.0, "clusters": 3, "transforms": 2, "bins": 4, "architecture": "autoregressive",
     "base": "student", "dequantization": "variational",
     "schedule": "linear", "sparsity": 1.0, "tied": False, "greedy": False, "corruption": Corruption(kind="masking", level=0.5),
     "prediction": "noise", "loss": "bound", "log_snr": (8.0, -8.0), "drop_condition": 0.6, "pairing": "random",

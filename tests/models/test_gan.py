@@ -172,6 +172,7 @@ def test_a_move_of_the_critic_leaves_the_generator_without_gradient():
 def test_both_players_see_the_condition():
     objective, x, y = gan(cond=3)
     f, other = objective.features.embed(x), (y + 1) % 3
+    y, other = (objective.given(v, None) for v in (y, other))
     assert not torch.isclose(objective.logit(f, y), objective.logit(f, other)).any()
     z, u = torch.zeros(len(x), 2), torch.full((len(x), 0), 0.5)
     assert not torch.isclose(objective.generate(z, u, y), objective.generate(z, u, other)).all(1).any()
@@ -209,7 +210,7 @@ def test_the_held_out_curve_and_its_figures_fall_as_samples_come_closer():
     objective, x, _ = gan()
     found = []
     for gap in (3.0, 1.0, 0.0):
-        objective._fake = lambda n, c, device, gap=gap: torch.randn(n, 3, generator=torch.Generator().manual_seed(0)) + gap
+        objective._fake = lambda n, given, device, gap=gap: torch.randn(n, 3, generator=torch.Generator().manual_seed(0)) + gap
         found.append({"held_out": objective.held_out(x, None).item(), **objective.watch(x, None)})
     for name, sign in (("held_out", -1), ("precision", 1), ("coverage", 1)):
         assert (np.diff([sign * f[name] for f in found]) > 0).all(), name
@@ -227,7 +228,7 @@ def test_the_held_out_curve_ranks_samples_that_miss_modes_or_lie_between_them_be
                "5 modes of 25": few, "one point": y[:1].expand(500, 2), "noise": torch.randn_like(y)}
     values, figures = {}, {}
     for name, rows in samples.items():
-        objective._fake = lambda n, c, device, rows=rows: rows
+        objective._fake = lambda n, given, device, rows=rows: rows
         values[name], figures[name] = objective.held_out(x, None).item(), objective.watch(x, None)
     assert values["true"] < values["a tenth astray"] < min(values["blurred"], values["5 modes of 25"])
     assert max(values["5 modes of 25"], values["noise"]) < values["one point"] and values["blurred"] < values["noise"]
@@ -246,7 +247,8 @@ def test_collapse_is_said_once_when_it_lasts():
 def test_a_collapse_is_an_event_of_the_training(monkeypatch):
     """Of a generator that cannot do anything else."""
     X = np.random.default_rng(0).normal(size=(400, 2))
-    monkeypatch.setattr(GANObjective, "_fake", lambda self, n, c, device: 0.01 * self.generator(torch.randn(n, self.noise_dim)).float())
+    monkeypatch.setattr(GANObjective, "_fake", lambda self, n, given, device:
+                        0.01 * self.generator(torch.randn(n, self.noise_dim), given).float())
     told = []
     model = ectype.GAN(train=ectype.Train(budget="400steps", validation=0.5), net=SMALL, random_state=0).fit(X, progress=told.append)
     (event,) = model.events_

@@ -415,3 +415,35 @@ def test_ctrl_c_between_the_steps_leaves_a_usable_model(when):
     setattr(objective, when, pressed)
     outcome = run(objective)
     assert outcome.interrupted and outcome.steps == (0 if when == "prepare" else 60) and objective.concluded is not None
+
+
+# -- the pieces of a step ----------------------------------------------------------------------------------------------------------------
+
+def tensors(seed=0):
+    g = torch.Generator().manual_seed(seed)
+    return [torch.randn(shape, generator=g) for shape in ((3, 4), (5,), (2, 3, 3, 3))]
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("most", [0.5, 1e6])
+def test_clipping_is_that_of_torch(n, most):
+    parameters = [torch.nn.Parameter(v) for v in tensors()[:n]]
+    for p, g in zip(parameters, tensors(1), strict=False):
+        p.grad = g
+    gradients = tensors(1)[:n]
+    assert torch.equal(module.clip(gradients, most), torch.nn.utils.clip_grad_norm_(parameters, most))
+    assert all(torch.equal(g, p.grad) for g, p in zip(gradients, parameters, strict=True))
+    assert all(torch.equal(g, v) for g, v in zip(gradients, tensors(1), strict=False)) == (most > 1)
+
+
+def test_an_update_is_the_step_of_the_optimiser_bit_for_bit():
+    first, second = ([torch.nn.Parameter(v) for v in tensors()] for _ in range(2))
+    mine, its = (torch.optim.AdamW(ps, lr=0.1, betas=(0.8, 0.9), weight_decay=0.2, fused=True) for ps in (first, second))
+    for step in range(5):
+        for p, q, g in zip(first, second, tensors(step + 1), strict=True):
+            p.grad, q.grad = g.clone(), g.clone()
+        its.param_groups[0]["lr"] = 0.1 / (step + 1)
+        its.step()
+        module.update(mine, first, [p.grad for p in first], 0.1 / (step + 1))
+        assert all(torch.equal(p, q) for p, q in zip(first, second, strict=True))
+    assert all(torch.equal(mine.state[p][k], its.state[q][k]) for p, q in zip(first, second, strict=True) for k in its.state[q])

@@ -118,14 +118,14 @@ def test_measures_are_of_the_held_out_rows_where_there_are_any():
 def test_each_stage_has_a_schedule_and_noise_of_its_own():
     objective = Tower()
     rates = []
-    step = torch.optim.AdamW.step
+    update = module.update
 
-    def watched(self, *args, **kwargs):
-        rates.append(self.param_groups[0]["lr"])
-        return step(self, *args, **kwargs)
+    def watched(optimiser, parameters, gradients, lr):
+        rates.append(lr)
+        return update(optimiser, parameters, gradients, lr)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.optim.AdamW, "step", watched)
+        patch.setattr(module, "update", watched)
         run(objective, SETTINGS(warmup=5))
     for start, n in ((0, 20), (20, 30), (50, 50)):
         stage = rates[start : start + n]

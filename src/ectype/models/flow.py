@@ -128,8 +128,11 @@ class FlowObjective(Objective):
 
     def loss(self, x: Tensor, c: Tensor | None, player: str) -> dict[str, Tensor]:
         y, log_q = self.dequantise(x, c, Fresh(len(x), x.device))
-        density, log_q = self.log_density(y, c).mean(), log_q.mean()
-        return {"loss": log_q - density, "density": -density, "dequantisation": log_q}
+        density = -self.log_density(y, c).mean()
+        if self.dequantization.is_exact:
+            return {"loss": density}
+        log_q = log_q.mean()
+        return {"loss": density + log_q, "density": density, "dequantisation": log_q}
 
     def sample(self, noise: Rows, c: Tensor | None) -> Tensor:
         return self.dequantization.inverse(self.draw(noise, c)[0])

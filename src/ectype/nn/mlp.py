@@ -5,11 +5,20 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 FREQUENCIES = (1.0, 2.0, 4.0, 8.0, 16.0)        # of features with unit variance, in radians
 ACTIVATIONS = {"silu": nn.SiLU, "relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid,
                "leaky_relu": lambda: nn.LeakyReLU(0.2)}
+FUNCTIONS = {       # the same φ as functions, and g ⊙ φ′(a) of (g, a), for who goes backwards by hand
+    "silu": (F.silu, torch.ops.aten.silu_backward.default),
+    "relu": (torch.relu, lambda g, a: torch.ops.aten.threshold_backward.default(g, a, 0)),
+    "gelu": (F.gelu, torch.ops.aten.gelu_backward.default),
+    "tanh": (torch.tanh, lambda g, a: g * (1 - a.tanh().square())),
+    "sigmoid": (torch.sigmoid, lambda g, a: g * a.sigmoid() * (1 - a.sigmoid())),
+    "leaky_relu": (lambda a: F.leaky_relu(a, 0.2), lambda g, a: torch.where(a > 0, g, 0.2 * g)),
+}
 
 
 class MLP(nn.Module):

@@ -30,6 +30,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
+from torch.optim.adamw import adamw
 
 from .. import rng
 from ..errors import DivergedError
@@ -145,6 +146,7 @@ def train(objective: Objective, x: Tensor, c: Tensor | None, settings: Train, se
             if interrupted:
                 break
         objective.stage = None
+        rng.reseed(seed, "conclude")
         with torch.no_grad():
             objective.conclude(parts.x, parts.c)
         interrupted = interrupted or stop()
@@ -213,7 +215,7 @@ class Loop:
         self.average = Average([p for ps in self.parameters.values() for p in ps], settings.ema)
         self.state = State(total=self.budget.steps)
         self.sums: dict[str, Tensor] = {}
-        self.broke = dict.fromkeys(self.parameters, torch.tensor(math.inf))     # when a player's gradient first was not finite
+        self.norms: list[tuple[str, Tensor]] = []       # of the players' gradients since the last look at them
         self.best_values = [v.clone() for v in self.average.values]
         self.arithmetic = arithmetic(objective, self.device, settings.precision)
         self._epoch, self._order = -1, None
@@ -271,20 +273,17 @@ class Loop:
         rng.reseed(self.stream, "step", state.step)
         self.objective.step = state.step
         rows = self._batch()
-        x, c = self.x[rows], None if self.c is None else self.c[rows]
+        x, c = self.x.index_select(0, rows), None if self.c is None else self.c.index_select(0, rows)
         lr = settings.lr * state.lr_scale * self._schedule(state.step)
-        for turn, player in enumerate(self.objective.turns):
+        for player in self.objective.turns:
             parameters = self.parameters[player]
             with self.arithmetic():
                 terms = self.objective.loss(x, c, player)
-            for p, g in zip(parameters, torch.autograd.grad(terms["loss"], parameters), strict=True):
+            gradients = torch.autograd.grad(terms["loss"], parameters)
+            for p, g in zip(parameters, gradients, strict=True):
                 p.grad = g
-            norm = torch.nn.utils.clip_grad_norm_(parameters, settings.clip, foreach=True)
-            now = float(state.step * len(self.objective.turns) + turn)
-            self.broke[player] = torch.minimum(self.broke[player].to(norm.device), torch.where(torch.isfinite(norm), math.inf, now))
-            optimiser = self.optimisers[player]
-            optimiser.param_groups[0]["lr"] = lr
-            optimiser.step()
+            self.norms.append((player, clip(gradients, settings.clip)))
+            update(self.optimisers[player], parameters, gradients, lr)
             for name, value in terms.items():
                 key = name if len(self.parameters) == 1 else f"{player}.{name}"
                 self.sums[key] = self.sums[key] + value.detach() if key in self.sums else value.detach()
@@ -322,7 +321,7 @@ class Loop:
         if held_out is None or held_out <= state.best:
             state.best, state.best_step = (math.inf if held_out is None else held_out), state.step
             self.best_values = [v.clone() for v in self.average.values]
-        self.sums = {}
+        self.sums, self.norms = {}, []
         state.history.append(record)
         alarm = self.objective.alarm(state.history)
         if alarm is not None and self.objective.alarm(state.history[:-1]) is None:
@@ -371,14 +370,14 @@ class Loop:
         layers = [n for n, p in self.objective.named_parameters() if p.requires_grad and not torch.isfinite(p).all()]
         if not terms and not layers:
             return None
-        player = min(self.broke, key=lambda k: float(self.broke[k]))
+        player = next((player for player, norm in self.norms if not math.isfinite(norm)), self.objective.turns[0])
         return f"{player}: " + ", ".join([*(f"term {t}" for t in terms[:3]), *(f"weights of {n}" for n in layers[:3])])
 
     def _rewind(self, culprit: str) -> None:
         at = self.state.step
         self._restore_snapshot()
         self.state.lr_scale /= 2
-        self.sums, self.broke = {}, dict.fromkeys(self.parameters, torch.tensor(math.inf))
+        self.sums, self.norms = {}, []
         self.state.next_evaluation = min(self.state.next_evaluation, self.state.step + 25)
         event = {"step": at, "event": "not finite", "where": culprit, "back_to": self.state.step, "lr_scale": self.state.lr_scale}
         self.state.events.append(event)
@@ -419,6 +418,29 @@ class Loop:
             done = max(STABLE[0] / STABLE[1], state.step / state.total)
         held_out = state.history[-1].get("held_out") if state.history else None
         self.report({"step": state.step, "fraction": min(1.0, done), "elapsed_s": state.elapsed_s, "held_out": held_out})
+
+
+def update(optimiser: torch.optim.AdamW, parameters: Sequence[Tensor], gradients: Sequence[Tensor], lr: float) -> None:
+    """``optimiser.step()`` at that rate, without what it does around the one fused operation: on a small table a tenth of a step."""
+    group, state = optimiser.param_groups[0], optimiser.state
+    group["lr"] = lr
+    if len(state) < len(parameters):
+        optimiser.step()                # which makes the moments
+        return
+    moments = [state[p] for p in parameters]
+    with torch.no_grad():
+        adamw(parameters, gradients, [m["exp_avg"] for m in moments], [m["exp_avg_sq"] for m in moments], [], [m["step"] for m in moments],
+              lr=lr, beta1=group["betas"][0], beta2=group["betas"][1], weight_decay=group["weight_decay"], eps=group["eps"], fused=True,
+              amsgrad=False, maximize=False)
+
+
+def clip(gradients: Sequence[Tensor], most: float) -> Tensor:
+    """Shrink them in place until their common norm is at most that; what it was. In a third of the time that torch's own function takes
+    for small ones."""
+    norms = torch._foreach_norm(gradients)
+    norm = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
+    torch._foreach_mul_(gradients, (most / (norm + 1e-6)).clamp(max=1.0))
+    return norm
 
 
 @contextmanager

@@ -63,13 +63,16 @@ class FilmedObjective(GANObjective):
 
     def watch(self, x: Tensor, c: Tensor | None) -> dict[str, float]:
         samples = self.schema.decode(self.sample(rng.Rows(0, 0, self.n_samples, x.device), None).cpu().numpy())
-        logit = self.logit(self.features.embed(self.grid.to(x.device)), None)
+        logit = self._logit_of(self.grid.to(x.device))
         if self.game == "relativistic":         # known up to a constant: D is drawn so that it is even between real and generated rows
             made = self.sample(rng.Rows(0, 0, len(x), x.device), None)
-            logit = logit - (self.logit(self.features.embed(x), None).mean() + self.logit(self.features.embed(made), None).mean()) / 2
+            logit = logit - (self._logit_of(x).mean() + self._logit_of(made).mean()) / 2
         critic = torch.sigmoid(logit).cpu().numpy()
         self.frames.append(Frame(self.step + 1, np.asarray(samples, np.float64), critic))
         return super().watch(x, c)
+
+    def _logit_of(self, x: Tensor) -> Tensor:
+        return self.logit(self.features.embed(x), self.given_of(x, None))
 
 
 class FilmedGAN(GAN):
@@ -82,7 +85,7 @@ class FilmedGAN(GAN):
         return filmed
 
     def build(self, schema: Schema, condition: Schema | None) -> GANObjective:
-        objective = FilmedObjective(schema, condition, *self.settings(schema))
+        objective = FilmedObjective(schema, condition, *self.settings(schema, condition))
         names = [b.name for b in schema.blocks]
         rows = pd.DataFrame(np.stack(np.meshgrid(*self.axes, indexing="ij"), axis=-1).reshape(-1, len(self.axes)), columns=names)
         objective.look_at(schema, torch.from_numpy(schema.encode(rows)), self.n)
