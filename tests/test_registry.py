@@ -17,7 +17,7 @@ def test_order_of_the_lecture():
 
 
 def test_one_of_each_kind_is_compared():
-    assert registry.compared() == ["autoencoder", "vae", "gan", "flow", "ddpm"]
+    assert registry.compared() == ["autoencoder", "vae", "gan", "flow", "ddpm", "shortcut"]
 
 
 @pytest.mark.parametrize("name", registry.names())

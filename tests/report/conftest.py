@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 
 import numpy as np
@@ -12,12 +14,12 @@ from sklearn.datasets import load_digits, make_moons
 SEEDS = [0, 1, 2]
 FAMILIES = ["autoencoder", "vae", "gan", "flow", "ddpm"]
 ROWS = {    # label, C2ST, Fréchet, coverage, recall, rows/s, evaluations, parameters, quality score, coverage score, marks
-    "autoencoder": ("Autoencoder", 0.93, 2.1, 0.61, 0.66, 31000, 1, 41_000, 0.41, 0.70, (0, 1, 0)),
-    "vae": ("VAE", 0.84, 1.3, 0.78, 0.75, 24000, 1, 52_000, 0.61, 0.83, (1, 1, 1)),
-    "gan": ("GAN", 0.81, 1.1, 0.55, 0.52, 28000, 1, 88_000, 0.66, 0.58, (1, 1, 0)),
-    "flow": ("Flow", 0.88, 1.6, 0.74, 0.80, 6100, 1, 210_000, 0.55, 0.86, (1, 1, 1)),
-    "ddpm": ("DDPM", 0.69, 0.6, 0.88, 0.85, 21, 1000, 260_000, 0.80, 0.95, (1, 0, 1)),
-    "ddpm-ddim50": ("DDPM ddim50", 0.72, 0.7, 0.86, 0.83, 410, 50, 260_000, 0.76, 0.93, (1, 0, 1)),
+    "autoencoder": ("Autoencoder", 0.93, 2.1, 0.61, 0.66, 31000, 1, 41_000, 0.41, 0.70, ("no", "yes", "no")),
+    "vae": ("VAE", 0.84, 1.3, 0.78, 0.75, 24000, 1, 52_000, 0.61, 0.83, ("yes", "yes", "yes")),
+    "gan": ("GAN", 0.81, 1.1, 0.55, 0.52, 28000, 1, 88_000, 0.66, 0.58, ("yes", "yes", "no")),
+    "flow": ("Flow", 0.88, 1.6, 0.74, 0.80, 6100, 1, 210_000, 0.55, 0.86, ("uncertain", "yes", "yes")),
+    "ddpm": ("DDPM", 0.69, 0.6, 0.88, 0.85, 21, 1000, 260_000, 0.80, 0.95, ("yes", "no", "yes")),
+    "ddpm-ddim50": ("DDPM ddim50", 0.72, 0.7, 0.86, 0.83, 410, 50, 260_000, 0.76, 0.93, ("yes", "no", "yes")),
 }
 DUMMIES = {     # label, C2ST, Fréchet, coverage, recall, memorisation, quality score, coverage score
     "training_copy": ("Training copy", 0.52, 0.05, 0.95, 0.92, 1.0, 0.97, 1.0),
@@ -42,13 +44,23 @@ METRICS = {     # title, better, group, unit
 
 
 def figures(**means: float) -> dict:
-    """Figures that spread by a fiftieth over the seeds."""
-    return {m: {"mean": v, "std": abs(v) / 50, "floor": FLOOR.get(m), "n": 3, "better": METRICS[m][1],
+    """Figures that spread by a fiftieth over the seeds, with intervals of a twentieth."""
+    return {m: {"mean": v, "std": abs(v) / 50, "low": v - abs(v) / 20, "high": v + abs(v) / 20, "floor": FLOOR.get(m), "n": 3, "better": METRICS[m][1],
                 "values": [0.98 * v, v, 1.02 * v]} for m, v in means.items()}
 
 
 def scores(quality: float, coverage: float) -> dict:
-    return {"quality": {"mean": quality, "std": 0.03}, "coverage": {"mean": coverage, "std": 0.02}}
+    return {"quality": {"mean": quality, "std": 0.03, "low": quality - 0.06, "high": min(1.0, quality + 0.06)},
+            "coverage": {"mean": coverage, "std": 0.02, "low": coverage - 0.05, "high": min(1.0, coverage + 0.05)}}
+
+
+def steps_curve(n: int) -> list[dict]:
+    """Better with every step, the last point left out for time."""
+    floor = {"c2st": 0.52, "coverage": 0.94, "frechet_features": 0.04}
+    points = [{"steps": k, "sampler": "dpm", "nfe": k, "c2st": 0.5 + 0.5 / k**0.5, "coverage": 0.9 - 0.7 / k, "frechet_features": 1 / k,
+               "rows_per_s": 1e4 / k, "samples": n, "floor": floor, "left_out": None} for k in (1, 2, 4, 8, 16, 50)]
+    late = {"steps": 1000, "sampler": "ancestral", "nfe": 1000, "samples": n, "floor": floor, "left_out": "would have taken about 80 s"}
+    return [*points, late | dict.fromkeys(("c2st", "coverage", "frechet_features", "rows_per_s"))]
 
 
 def example(data: dict) -> dict:
@@ -62,9 +74,12 @@ def example(data: dict) -> dict:
         models[name] = {"label": label, "title": f"{label} in full", "family": name.split("-")[0], "seeds": SEEDS, "error": None,
                         "metrics": metrics | (figures(log_likelihood=likelihood[1]) if likelihood else {}),
                         "options": {"steps": 50} if "-" in name else {}, "steps": [2130, 2096, 2144],
+                        "given": {"budget": ["10s"] * 3, "rows": 1200, "threads": 0, "parameters": size},
                         "likelihood": likelihood[0] if likelihood else None,
                         "worst_columns": [{"column": c, "distance": 0.3 / (i + 1)} for i, c in enumerate(columns)]}
-        marks[name] = dict(zip(("quality", "speed", "coverage"), map(bool, earned), strict=True)) | {
+        if name == "ddpm":
+            models[name]["steps_curve"] = steps_curve(data["split"]["evaluated"])
+        marks[name] = dict(zip(("quality", "speed", "coverage"), earned, strict=True)) | {
             "scores": scores(quality, covered),
             "why": {"quality": f"Closes {quality:.0%} of the gap to real data (C2ST {c2st:.2f}, 0.50 is ideal).",
                     "speed": f"{rate:,} rows/s with {nfe:,} network evaluations per sample.",
@@ -74,7 +89,7 @@ def example(data: dict) -> dict:
         dummies[name] = {"label": label, "title": "No deep learning.", "seeds": SEEDS, "worst_columns": [], "metrics": metrics}
         marks[name] = {"scores": scores(quality, covered), "why": {}}
     return {
-        "schema_version": 1, "data": data, "floor": FLOOR, "models": models, "dummies": dummies, "marks": marks,
+        "schema_version": 2, "data": data, "floor": FLOOR, "floor_intervals": {m: {"low": v - 0.01, "high": v + 0.01} for m, v in FLOOR.items()}, "models": models, "dummies": dummies, "marks": marks,
         "settings": {"source": data["name"], "budget": "10s", "seeds": SEEDS, "models": FAMILIES, "interrupted": False,
                      "label": None, "kinds": {}, "drop": [], "size": None, "feature_spaces": {"pca": "21 principal components"}},
         "environment": {"ectype": "0.1.0", "python": "3.11.9", "torch": "2.13.0", "processor": "a processor", "cores": 2},
@@ -83,7 +98,9 @@ def example(data: dict) -> dict:
                     for m, (title, better, group, unit) in METRICS.items()},
         "thresholds": {"quality": 0.5, "copying": 0.75, "coverage": 0.75, "evaluations": 10, "slower": 20},
         "rules": {"quality": "Closes half of the gap.", "speed": "At most 10 evaluations.", "coverage": "Reaches three quarters."},
-        "pick": {"name": "vae", "family": "vae", "reason": "VAE earns all three marks, and has the best quality of the 2 that do.",
+        "known_table": [{"kind": kind, "name": n, **dict(zip(("high_quality", "fast_sampling", "mode_coverage"), ROWS[n][-1], strict=True))}
+                        for kind, n in (("GAN", "gan"), ("Diffusion", "ddpm"), ("VAE", "vae"), ("Normalizing flow", "flow"))],
+        "pick": {"name": "vae", "family": "vae", "decided": True, "candidates": ["vae"], "try_budget": None, "reason": "VAE earns all three marks, and has the best quality of the 2 that do.",
                  "notes": ["Where quality alone counts, DDPM closes 80% of the gap, at 1,100 times the sampling time."]},
     }
 
@@ -97,9 +114,14 @@ def write_folder(directory, data: dict):
                 for s in SEEDS]
         (directory / "curves" / f"{name}.json").write_text(json.dumps(runs))
     sizes = {"train": 1200, "holdout": 400, "test": 400, "evaluated": 400}
-    whole = {"rows": 2000, "fingerprint": "3f2a9c", "label": None, "split": sizes, "notes": []} | data
+    whole = {"rows": 2000, "fingerprint": "3f2a9c01" * 8, "label": None, "split": sizes, "notes": []} | data
     (directory / "results.json").write_text(json.dumps(example(whole)))
     return directory
+
+
+def keep(path, **arrays) -> None:
+    path.parent.mkdir(exist_ok=True)
+    np.savez_compressed(path, **arrays)
 
 
 def write_images(directory):
@@ -111,6 +133,10 @@ def write_images(directory):
     for i, name in enumerate(ROWS, 1):
         noisy = x[200 * i : 200 * (i + 1)] + rng.normal(0, 1.5, (200, 8, 8))
         np.savez_compressed(directory / "samples" / f"{name}.npz", x=np.clip(np.round(noisy), 0, 16))
+        keep(directory / "neighbours" / f"{name}.npz", x=x[:8], ratio=np.linspace(0.1, 2, 8))
+    ways = np.stack([x[k : k + 9] for k in range(5)])
+    keep(directory / "trajectories" / "ddpm.npz", times=np.linspace(0, 1, 9), reverse_times=np.linspace(1, 0, 9), forward=ways, reverse=ways,
+         guess=ways, steps=np.array([1, 2, 4]), step_rows=x[:30].reshape(3, 10, 8, 8))
     image = {"name": "image", "kind": "image", "height": 8, "width": 8, "channels": 1, "levels": 17, "top": 16.0, "missing": False}
     return write_folder(directory, {"name": "digits", "kind": "images", "schema": [image]})
 
@@ -122,6 +148,10 @@ def write_signals(directory):
     for i, name in enumerate(("real", *ROWS)):
         x = np.sin(np.arange(300) / 9 + 6 * rng.random((40, 1))) + 0.1 * i * rng.normal(size=(40, 300))
         np.savez_compressed(directory / "samples" / f"{name}.npz", x=np.stack([x, 5 - x], axis=-1))
+    keep(directory / "neighbours" / "vae.npz", x=np.stack([x, 5 - x], axis=-1)[:8], ratio=np.full(8, 0.9))
+    ways = np.stack([x, 5 - x], axis=-1).reshape(5, 8, 300, 2)
+    keep(directory / "trajectories" / "ddpm.npz", times=np.linspace(0, 1, 8), reverse_times=np.linspace(1, 0, 8), forward=ways, reverse=ways,
+         guess=ways, steps=np.array([1, 4]), step_rows=np.stack([ways[0], ways[1]]))
     signal = {"name": "signal", "kind": "signal", "length": 300, "channels": 2, "rate": 100, "low": -1.0, "high": 6.0, "missing": False}
     return write_folder(directory, {"name": "sines", "kind": "signals", "schema": [signal]})
 
@@ -143,6 +173,14 @@ def write_table(directory):
     people(0).to_csv(directory / "samples" / "real.csv", index=False)
     for i, name in enumerate(ROWS):
         people(1 - 0.15 * i).to_csv(directory / "samples" / f"{name}.csv", index=False)
+    columns, *near = csv.reader(io.StringIO(people(0).head(8).to_csv(index=False)))
+    (directory / "neighbours").mkdir()
+    (directory / "neighbours" / "vae.json").write_text(json.dumps({
+        "columns": columns, "rows": [[v or None for v in row] for row in near], "ratio": [1.0] * 8}))
+    real = np.full((5, 5), 0.3) + 0.7 * np.eye(5)
+    made = real.copy()
+    made[0, 1] = made[1, 0] = -0.2
+    keep(directory / "associations" / "vae.npz", real=real, generated=made)
     schema = [{"name": "age", "kind": "integer", "low": 17.0, "high": 90.0, "step": 1.0, "missing": False},
               {"name": "income", "kind": "numeric", "low": 2300.5, "high": 190000.25, "step": None, "missing": True},
               {"name": "workclass", "kind": "categorical", "categories": 3, "missing": True,
@@ -159,11 +197,30 @@ def write_plane(directory):
     for i, name in enumerate(("real", *ROWS)):
         x, _ = make_moons(600, noise=0.06 + 0.05 * i, random_state=i)
         pd.DataFrame(x, columns=["x0", "x1"]).to_csv(directory / "samples" / f"{name}.csv", index=False)
+    ways = np.linspace(0, 1, 24)[None, :, None] * x[:40, None] + np.linspace(1, 0, 24)[None, :, None]
+    keep(directory / "trajectories" / "ddpm.npz", times=np.linspace(0, 1, 24), reverse_times=np.linspace(1, 0, 24),
+         columns=np.array(["x0", "x1"]), forward=ways, reverse=ways, guess=ways, data=x[:100], steps=np.array([1, 8]),
+         step_rows=np.stack([x[:50], x[50:100]]))
+    grid = np.linspace(-2, 3, 16)
+    keep(directory / "trajectories" / "gan.npz", film_steps=np.array([25, 100, 700]), columns=np.array(["x0", "x1"]), axis_0=grid, axis_1=grid,
+         film_rows=np.stack([x[:30]] * 3), film_critic=np.full((3, 16, 16), 0.6), film_data=x[:100])
     schema = [{"name": c, "kind": "numeric", "low": -1.5, "high": 2.5, "step": None, "missing": False} for c in ("x0", "x1")]
     return write_folder(directory, {"name": "moons", "kind": "table", "schema": schema})
 
 
 WRITERS = {"images": write_images, "signals": write_signals, "table": write_table, "plane": write_plane}
+
+
+@pytest.fixture(scope="session")
+def writers():
+    """For each kind of data, the function that writes a folder."""
+    return WRITERS
+
+
+@pytest.fixture(scope="session")
+def points():
+    """A steps curve of points from so many rows."""
+    return steps_curve
 
 
 @pytest.fixture(scope="session", params=WRITERS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ NAMES = ["Autoencoder", "VAE", "GAN", "Flow", "DDPM", "DDPM ddim50"]
 def spots(spread: float) -> list[Spot]:
     """Six rows that stand close together or far apart."""
     rng = np.random.default_rng(3)
-    return [Spot(name, i, 10 ** (3 + 4 * spread * rng.normal()), float(np.clip(0.6 + spread * rng.normal(), 0, 1)), 0.05, 0.8)
+    return [Spot(name, i, 10 ** (3 + 4 * spread * rng.normal()), float(np.clip(0.6 + spread * rng.normal(), 0, 1)), (0.5, 0.7), 0.8)
             for i, name in enumerate(NAMES)]
 
 
@@ -120,7 +121,7 @@ def test_a_column_of_figures_has_one_number_of_decimals():
     values = [2.1, 0.61, 12.0]
     digits = numbers.decimals("frechet_pca", values)
     assert [numbers.number("frechet_pca", v, digits) for v in values] == ["2.100", "0.610", "12.000"]
-    assert numbers.spread("frechet_pca", {"mean": 2.1, "std": 0.08}, digits) == "±0.080"
+    assert numbers.between("frechet_pca", {"mean": 2.1, "low": 2.02, "high": 2.2}, digits) == "(2.020–2.200)"
 
 
 @pytest.mark.parametrize(("better", "winners"), [("lower", {"a"}), ("higher", {"c"}), ("half", {"a", "b"})])
@@ -133,3 +134,39 @@ def test_no_two_rows_look_alike():
     from ectype.report.charts import colour, shape
 
     assert len({(shape(i), colour(i)) for i in range(49)}) == 49
+
+
+# ------------------------------------------------------------------------------------------------------------------ colours
+
+
+SEEN_BY = {     # in linear light; Machado, Oliveira & Fernandes 2009, table 1, severity 1
+    "everybody": np.eye(3),
+    "protanopes": np.array([[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]),
+    "deuteranopes": np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]])}
+XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+def linear(colour: str) -> np.ndarray:
+    """sRGB without its gamma."""
+    v = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    return np.where(v <= 0.04045, v / 12.92, ((v + 0.055) / 1.055) ** 2.4)
+
+
+def lab(light: np.ndarray) -> np.ndarray:
+    """CIE L*a*b* of linear light, white D65."""
+    x = light @ XYZ.T / np.array([0.9505, 1, 1.089])
+    f = np.where(x > 216 / 24389, np.cbrt(x), (24389 / 27 * x + 16) / 116)
+    return np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=-1)
+
+
+@pytest.mark.parametrize("eyes", SEEN_BY)
+@pytest.mark.parametrize("sheet", ["drawing.css", "page.css"])      # the first colours there: light, dark
+def test_colours_of_families_stay_apart_and_visible(sheet, eyes):
+    text = (Path(charts.__file__).parent / sheet).read_text().partition("@media print")[0]
+    colours = [re.search(rf"--c{i}: (#\w{{6}})", text)[1] for i in range(len(charts.SHAPES))]
+    paper = re.search(r"--paper: (#\w+)", text)[1].replace("#fff", "#ffffff")
+    seen = lab(np.clip(np.stack([linear(c) for c in colours]) @ SEEN_BY[eyes].T, 0, 1))
+    apart = np.linalg.norm(seen[:, None] - seen[None], axis=-1)[np.triu_indices(len(seen), 1)]
+    assert apart.min() > 11, dict(zip(combinations(colours, 2), apart.round(), strict=True))
+    y = [float(linear(c) @ XYZ[1]) for c in (*colours, paper)]
+    assert all((max(v, y[-1]) + 0.05) / (min(v, y[-1]) + 0.05) > 2.5 for v in y[:-1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html.parser
 import json
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ import pytest
 from ectype.errors import DataFileError
 from ectype.report import write_report
 
-VOID = {"meta", "img", "br", "rect", "line", "circle", "path", "polygon"}
+VOID = {"meta", "img", "br", "rect", "line", "circle", "path", "polygon", "image", "input"}
+HEADINGS = {"h1", "h2", "h3", "h4"}
 ROWS = {"autoencoder", "vae", "gan", "flow", "ddpm", "ddpm-ddim50"}
 
 
@@ -29,7 +31,7 @@ class Page(html.parser.HTMLParser):
         self.elements.append((tag, dict(attrs)))
         if tag not in VOID:
             self.open.append(tag)
-        if tag in ("h1", "h2", "h3"):
+        if tag in HEADINGS:
             self.headings.append([tag, ""])
 
     def handle_startendtag(self, tag, attrs):
@@ -41,7 +43,7 @@ class Page(html.parser.HTMLParser):
 
     def handle_data(self, data):
         self.words.append(data)
-        if {"h1", "h2", "h3"} & set(self.open):
+        if HEADINGS & set(self.open):
             self.headings[-1][1] += data
 
     def all(self, tag):
@@ -80,8 +82,10 @@ def test_it_fetches_nothing_and_runs_nothing(page):
 def test_it_has_an_outline(page):
     assert [tag for tag, _ in page.headings].count("h1") == 1 and page.headings[0][0] == "h1"
     assert [text for tag, text in page.headings if tag == "h2"] == [
-        "Quality, speed and coverage", "Marks, and why", "All figures", "Real beside generated", "How to read this page",
+        "The known table, on these data", "Quality, speed and coverage", "Marks, and why", "All figures", "Real beside generated", "How to read this page",
         "The data, as understood", "The run, and how to repeat it"]
+    levels = [int(tag[1]) for tag, _ in page.headings]
+    assert all(b <= a + 1 for a, b in pairwise(levels))
     ids = [a["id"] for _, a in page.elements if "id" in a]
     assert len(ids) == len(set(ids)) and {a["href"][1:] for a in page.all("a")} <= set(ids)
 
@@ -120,7 +124,8 @@ def test_it_is_drawn_from_the_files_alone(images):
 
 def test_images_are_shown_pixel_by_pixel(images):
     text = write_report(images).read_text()
-    assert text.count("data:image/png;base64,") == 2 * len(ROWS) and "image-rendering: pixelated" in text
+    pairs = re.findall(r'<div class="pair">(.*?)</div>', text, re.DOTALL)
+    assert [p.count("data:image/png;base64,") for p in pairs] == [2] * len(ROWS) and "image-rendering: pixelated" in text
 
 
 def test_large_pictures_keep_the_page_small(images):
@@ -146,7 +151,8 @@ def test_the_worst_column_is_named_and_drawn_first(table):
 def test_signals_are_drawn_as_lines_in_one_frame(signals):
     change(signals, lambda r: r["settings"].update(kinds="signal@100", size=[300]))
     text = write_report(signals).read_text()
-    drawings = re.findall(r'<svg [^>]*class="chart signals".*?</svg>', text)
+    drawings = [d for pair in re.findall(r'<div class="pair plots">(.*?)</div>', text, re.DOTALL)
+                for d in re.findall(r'<svg [^>]*class="chart signals".*?</svg>', pair)]
     assert len(drawings) == 2 * len(ROWS) and all(d.count("<rect") == 15 and d.count("<path") == 30 for d in drawings)
     heights = [float(v) for d in drawings for v in re.findall(r"[ML][\d.]+,([\d.]+)", d)]
     assert min(heights) >= 0 and max(heights) <= float(re.search(r'viewBox="0 0 \d+ (\d+)"', drawings[0])[1])
@@ -167,7 +173,7 @@ def test_a_likelihood_that_is_a_bound_is_written_as_one(images):
 
 def test_a_figure_of_one_seed_among_several_says_so(images):
     change(images, lambda r: r["models"]["ddpm"]["metrics"]["c2st"].update(n=1, std=None))
-    assert write_report(images).read_text().count('<span class="pm">n=1</span>') == 1
+    assert write_report(images).read_text().count('<span class="ci">n=1</span>') == 1
 
 
 def test_failures_interruptions_and_notes_are_said(images):
@@ -184,9 +190,18 @@ def test_a_page_without_any_model_is_still_a_page(images):
     def edit(r):
         for name in ROWS:
             forget(r, name, "seed 0: no")
-        r["pick"] = {"name": None, "family": None, "reason": "No family could be trained on these data.", "notes": []}
+        r["pick"] = {"name": None, "family": None, "decided": False, "candidates": [], "try_budget": None, "reason": "No family could be trained on these data.", "notes": []}
     change(images, edit)
     assert "No family could be trained on digits" in Page(write_report(images).read_text()).headings[0][1]
+
+
+def test_what_each_family_was_given_is_said(images):
+    assert write_report(images).read_text().count("<dd>10s, 1,200 rows, threads as usual</dd>") == len(ROWS)
+
+
+def test_a_file_that_holds_something_else_is_missing(table):
+    (table / "neighbours" / "vae.json").write_text('{"rows": []}')
+    assert "<code>neighbours/vae.json</code>" in write_report(table).read_text()
 
 
 def test_training_loss_stands_in_where_nothing_was_held_out(images):
@@ -224,8 +239,35 @@ def test_a_folder_that_cannot_be_drawn_says_what_to_do(images, damage):
         write_report(images)
 
 
-@pytest.mark.parametrize("name", ["real", "vae"])
-def test_missing_samples_are_named(images, name):
-    (images / "samples" / f"{name}.npz").unlink()
-    with pytest.raises(DataFileError, match=rf"{name}\.npz"):
-        write_report(images)
+@pytest.mark.parametrize("gone", ["samples/real.npz", "samples/vae.npz", "curves/gan.json"])
+def test_what_is_gone_is_named_and_the_rest_is_drawn(images, gone):
+    (images / gone).unlink()
+    page = Page(write_report(images).read_text())
+    assert f"<code>{gone}</code>" in page.source and "Missing from the folder" in page.source
+    assert {a["aria-labelledby"] for a in page.all("article")} == {f"card-{name}" for name in ROWS}
+
+
+@pytest.mark.parametrize("damaged", ["samples/vae.npz", "trajectories/ddpm.npz", "neighbours/vae.npz", "curves/vae.json"])
+def test_a_damaged_file_is_one_that_is_missing(images, damaged):
+    path = images / damaged
+    path.write_bytes(path.read_bytes()[:40])
+    assert f"<code>{damaged}</code>" in write_report(images).read_text()
+
+
+def test_a_folder_of_the_first_format_is_drawn_without_intervals(images):
+    def edit(r):
+        r["schema_version"] = 1
+        del r["floor_intervals"], r["known_table"], r["pick"]["candidates"], r["pick"]["decided"]
+        for m in r["marks"].values():
+            m.update({k: m[k] == "yes" for k in ("quality", "speed", "coverage") if k in m})
+        for e in (*r["models"].values(), *r["dummies"].values()):
+            for f in e["metrics"].values():
+                del f["low"], f["high"]
+        for m in r["marks"].values():
+            for score in m["scores"].values():
+                del score["low"], score["high"]
+    change(images, edit)
+    page = Page(write_report(images).read_text())
+    text = " ".join("".join(page.words).split())
+    assert "For images" not in text and "For digits, take the VAE in full" in text and 'class="ci"' not in page.source
+    assert 'class="whisker' not in page.source and "Normalizing flow" in text

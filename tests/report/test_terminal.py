@@ -31,5 +31,6 @@ def test_marks_failures_and_the_pick_are_said(images):
     lines = text_of(results).splitlines()
     assert next(line for line in lines if line.startswith("VAE")).split()[1:4] == ["Q", "S", "C"]
     assert next(line for line in lines if line.startswith("DDPM ")).split()[1:4] == ["Q", "·", "C"]
+    assert next(line for line in lines if line.startswith("Flow")).split()[1:4] == ["q", "S", "C"]
     assert "failed" in next(line for line in lines if line.startswith("GAN"))
     assert "Pick for digits: VAE" in lines and any("1,100 times" in line for line in lines)

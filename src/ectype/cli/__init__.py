@@ -39,6 +39,8 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "compare": Command("compare:compare", "DATA", "Train every family on the same data and report what each is good at."),
+    "report": Command("report:report", "DIR", "Draw a comparison's page again, or as Markdown, CSV, SVG or PNG."),
+    "doctor": Command("doctor:doctor", "", "Check the metrics themselves on generators that are bad in a known way."),
     "fit": Command("fit:fit", "MODEL DATA --out RUN", "Train one model."),
     "sample": Command("apply:sample", "RUN -n N --out FILE", "Draw new rows or images from a trained model."),
     "encode": Command("apply:encode", "RUN DATA --out FILE", "Turn each row or image into its code."),

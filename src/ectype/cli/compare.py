@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Mapping
+import webbrowser
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+from rich import box
+from rich.table import Table
+from rich.text import Text
 from tyro.conf import arg
 
 from ..comparison import compare as run_comparison
 from ..report import render_table, write_report
 from . import INTERRUPTED
+from .board import board
 from .flags import Source, optional, parse
-from .terminal import Line, Terminal, event_in_words, training_detail
+from .terminal import Terminal
 
+CELLS = ("high_quality", "fast_sampling", "mode_coverage")
+STYLES = {"yes": "bold green", "uncertain": "yellow"}
 DEFAULTS = {name: p.default for name, p in inspect.signature(run_comparison).parameters.items()}
-STAGES = {"fit": "training", "sample": "drawing samples", "measure": "measuring", "dummy": "measuring"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +40,34 @@ class Compare(Source):
     seed: int = DEFAULTS["seed"]
     """The first seed, and that of the split."""
     out: Annotated[Path | None, optional(metavar="DIR")] = None
-    """Folder of results.json and report.html; compare-NAME by default."""
+    """Folder of results.json and report.html; compare-NAME by default. The same command again goes on where it stopped."""
+    jobs: Annotated[int | None, optional(metavar="N")] = None
+    """Fits that run side by side; one by default. In seconds, they share the processor: give a budget in steps to lose nothing."""
+    open: bool = False
+    """Show the report in the browser when it is written."""
+
+
+def known_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """The table that everybody knows, with the marks that were measured here."""
+    table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False, padding=(0, 1))
+    for head in ("on these data", *(cell.replace("_", " ") for cell in CELLS)):
+        table.add_column(head)
+    for row in rows:
+        table.add_row(row["kind"], *(Text(row[cell] or "not measured", STYLES.get(row[cell], "dim")) for cell in CELLS))
+    return table
+
+
+def given(models: Mapping[str, Mapping[str, Any]]) -> str:
+    """What each family was given, and what it took, in one line each."""
+    lines = []
+    for name, e in models.items():
+        g, peak = e["given"], e["metrics"].get("peak_memory_mib", {}).get("mean")
+        if name == e["family"] and g["budget"]:
+            budgets = ", ".join(dict.fromkeys(map(str, g["budget"])))
+            threads, took = f"{g['threads']} thread{'s' * (g['threads'] > 1)}", f", at most {peak:,.0f} MiB" if peak else ""
+            lines.append(f"{name} was given {budgets} × {len(g['budget'])}, {g['rows']:,} rows, {threads}; "
+                         f"{g['parameters']:,} parameters{took}")
+    return "\n".join(lines)
 
 
 def compare(argv: list[str]) -> int:
@@ -42,29 +75,23 @@ def compare(argv: list[str]) -> int:
     flags = parse(Compare, argv, "compare")
     terminal = Terminal(quiet=flags.quiet)
     names = [name for given in flags.models for name in given.split(",") if name]
-    with terminal.progress() as line:
+    with board(terminal) as shown:
         found = run_comparison(flags.data, models=names or None, budget=flags.budget, seeds=flags.seeds, seed=flags.seed,
-                               out=flags.out, progress=lambda event: _tell(event, line, terminal), **flags.reading)
+                               out=flags.out, jobs=flags.jobs, progress=shown.tell, **flags.reading)
     for note in found.results["data"]["notes"]:
         terminal.note(note)
     terminal.show(render_table(found.results))
+    if found.results["known_table"]:
+        terminal.show(known_table(found.results["known_table"]))
+    terminal.say(given(found.results["models"]), "dim")
     if found.interrupted:
         measured = [m for n, m in found.results["models"].items() if n == m["family"] and "c2st" in m["metrics"]]
         asked = len(found.results["settings"]["models"])
         terminal.say(f"interrupted: {len(measured)} of {asked} families are measured, and the report shows those; "
-                     "the same command starts again", "yellow")
-    sys.stdout.write(f"{write_report(found.directory)}\n")
+                     "the same command goes on", "yellow")
+    report = write_report(found.directory)
+    sys.stdout.write(f"{report}\n")
+    if flags.open and not found.interrupted:
+        webbrowser.open(report.resolve().as_uri())
     return INTERRUPTED if found.interrupted else 0
 
-
-def _tell(event: Mapping[str, Any], line: Line, terminal: Terminal) -> None:
-    """An event of the comparison as words: how far the whole is, and what is under way."""
-    stage = event["stage"]
-    if "event" in event:
-        terminal.say(f"{event['row']}, seed {event['seed']}: {event_in_words(event)}", "yellow")
-    elif stage == "floor":
-        line.update("real data", 0.0, "measuring")
-    elif stage in STAGES:
-        title = f"{'simple dummies' if stage == 'dummy' else event['row']}, seed {event['seed']}"
-        detail = f"{STAGES[stage]}  {training_detail(event)}" if "step" in event else STAGES[stage]
-        line.update(title, (event["done"] + event.get("fraction", 0.0)) / event["total"], detail)

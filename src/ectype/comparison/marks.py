@@ -1,4 +1,4 @@
-"""The verdict: marks for quality, speed and coverage, and the family to pick.
+"""Marks for quality, speed and coverage.
 
 Quality is the share of the gap between independent marginals and real data that a family closes,
 
@@ -10,16 +10,23 @@ figures that real rows have, the holdout's (the floor) and the training copy's, 
 goes by network evaluations per sample, and by rows per second relative to the fastest family. :data:`RULES` says the thresholds in
 words. All anchors come from the data at hand, so that a mark asks for the same on easy data, where all are near the floor, as on
 hard data, where all are far.
+
+A score has an interval like a figure: the spread of the seeds, and what the score would be with all of its figures at the worse, or the
+better, end of their evaluation's intervals (as if they erred together, which is the most that they can). The anchors are taken as
+they are. A mark is ``"yes"`` or ``"no"`` where all of the interval is on one side of the threshold, else ``"uncertain"``; for speed, where
+all of the seeds are.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-FEW_ROWS = 200              # with fewer, chance plays a part that must be said
+from .intervals import Moderation, interval, moderation
+
+YES, NO, UNCERTAIN = "yes", "no", "uncertain"
 CLOSED = 0.5                # quality: share of the gap that must be closed
 COPYING = 0.75              # quality: memorisation from here on is closer to a copy (1) than to unseen data (0.5)
 REACHED = 0.7               # coverage: share of what real rows reach
@@ -34,6 +41,7 @@ RULES = {
 }
 QUALITY_METRICS = (("c2st",), ("frechet_features", "frechet_pca"))      # each group counts once
 COVERAGE_METRICS = ("coverage", "recall")
+AS_MEASURED, WORSE, BETTER = 0.0, -1.0, 1.0     # where in its evaluation's interval each figure is taken
 
 
 def gap_closed(value: float, real: float, reference: float, better: str) -> float:
@@ -52,43 +60,52 @@ def gap_closed(value: float, real: float, reference: float, better: str) -> floa
 
 def real_figure(metric: str, figure: Mapping[str, Any], dummies: Mapping[str, Any]) -> float | None:
     """What real rows reach: the better of the floor and the training copy; ``None`` where neither is known."""
-    known = [v for v in (figure["floor"], _mean(dummies.get("training_copy"), metric)) if v is not None]
+    known = [v for v in (figure["floor"], mean_of(dummies.get("training_copy"), metric)) if v is not None]
     return (max if figure["better"] == "higher" else min)(known, default=None)
 
 
-def quality_scores(entry: Mapping[str, Any], dummies: Mapping[str, Any]) -> list[float]:
+def quality_scores(entry: Mapping[str, Any], dummies: Mapping[str, Any], end: float = AS_MEASURED) -> list[float]:
     """Quality of a row at each of its seeds: :func:`gap_closed` from independent marginals, averaged over the groups of metrics."""
     def closed(metric: str, i: int) -> float | None:
-        figure, reference = entry["metrics"].get(metric), _mean(dummies.get("marginals"), metric)
-        real = figure and real_figure(metric, figure, dummies)
-        if figure is None or None in (figure["values"][i], real, reference):
-            return None
-        return gap_closed(figure["values"][i], real, reference, figure["better"])
+        figure, reference = entry["metrics"].get(metric), mean_of(dummies.get("marginals"), metric)
+        real, value = figure and real_figure(metric, figure, dummies), figure and _at(figure, i, end)
+        return None if None in (figure, value, real, reference) else gap_closed(value, real, reference, figure["better"])
 
-    return _means([_mean_of([closed(metric, i) for metric in group]) for group in QUALITY_METRICS]
+    return _means([_mean([closed(metric, i) for metric in group]) for group in QUALITY_METRICS]
                   for i in range(len(entry["seeds"])))
 
 
-def coverage_scores(entry: Mapping[str, Any], dummies: Mapping[str, Any]) -> list[float]:
+def coverage_scores(entry: Mapping[str, Any], dummies: Mapping[str, Any], end: float = AS_MEASURED) -> list[float]:
     """Coverage of a row at each of its seeds: the share of what real rows reach in coverage and in recall, each at most 1."""
     def reached(metric: str, i: int) -> float | None:
         figure = entry["metrics"].get(metric)
-        real = figure and real_figure(metric, figure, dummies)
-        return min(1.0, figure["values"][i] / real) if real and figure["values"][i] is not None else None
+        real, value = figure and real_figure(metric, figure, dummies), figure and _at(figure, i, end)
+        return min(1.0, value / real) if real and value is not None else None
 
     return _means([reached(metric, i) for metric in COVERAGE_METRICS] for i in range(len(entry["seeds"])))
 
 
+def _at(figure: Mapping[str, Any], i: int, end: float) -> float | None:
+    """The value at a seed, moved to the worse or the better end of the evaluation's interval."""
+    value, ends = figure["values"][i], figure["evaluation"]
+    if value is None or end == AS_MEASURED or None in ends:
+        return value
+    towards_high = (end == BETTER) == (figure["better"] == "higher")
+    return value + (ends[1] if towards_high else ends[0]) - figure["mean"]
+
+
 def award_marks(models: Mapping[str, Any], dummies: Mapping[str, Any]) -> dict[str, Any]:
-    """``{row: {quality, speed, coverage: bool, scores: {…: {mean, std}}, why: {…: text}}}`` of every row that was judged.
+    """``{row: {quality, speed, coverage: mark, scores: {…: {mean, std, low, high}}, why: {…: text}}}`` of every row that was judged.
 
     The dummies get scores and no marks, so that a picture can show where they stand.
     """
-    fastest = max((_mean(e, "rows_per_s") or 0.0 for e in models.values()), default=0.0)
+    fastest = max((mean_of(e, "rows_per_s") or 0.0 for e in models.values()), default=0.0)
+    others = {s: moderation(s(e, dummies) for e in models.values()) for s in (quality_scores, coverage_scores)}
     marks: dict[str, Any] = {}
     for name, e in {**models, **dummies}.items():
         if any(m in e["metrics"] for group in QUALITY_METRICS for m in group):     # else only its costs are known
-            scores = {"quality": spread(quality_scores(e, dummies)), "coverage": spread(coverage_scores(e, dummies))}
+            scores = {"quality": _score(quality_scores, e, dummies, others[quality_scores]),
+                      "coverage": _score(coverage_scores, e, dummies, others[coverage_scores])}
             judged = {} if name in dummies else {"quality": _judge_quality(e, scores["quality"]), "speed": _judge_speed(e, fastest),
                                                  "coverage": _judge_coverage(e, scores["coverage"], dummies)}
             marks[name] = {**{m: earned for m, (earned, _) in judged.items()}, "scores": scores,
@@ -96,130 +113,86 @@ def award_marks(models: Mapping[str, Any], dummies: Mapping[str, Any]) -> dict[s
     return marks
 
 
-def _judge_quality(e: Mapping[str, Any], score: Mapping[str, Any]) -> tuple[bool, str]:
+def _score(scores: Any, e: Mapping[str, Any], dummies: Mapping[str, Any], others: Moderation) -> dict[str, float | None]:
+    """Mean, spread and interval of a score over the seeds."""
+    values = scores(e, dummies)
+    worse, better = (_mean(scores(e, dummies, end)) for end in (WORSE, BETTER))
+    low, high = interval(values, (worse, better), (0.0, 1.0), others)
+    return spread(values) | {"low": low, "high": high}
+
+
+def _decide(low: float | None, high: float | None, threshold: float, mean: float) -> str:
+    """Whether an interval is above a threshold; of a figure without one, its mean."""
+    low, high = (mean if low is None else low), (mean if high is None else high)
+    return YES if low >= threshold else NO if high < threshold else UNCERTAIN
+
+
+def _judge_quality(e: Mapping[str, Any], score: Mapping[str, Any]) -> tuple[str, str]:
     if score["mean"] is None:
-        return False, "Not measured."
-    c2st, copied = _mean(e, "c2st"), _mean(e, "memorisation")
+        return NO, "Not measured."
+    c2st, copied = mean_of(e, "c2st"), e["metrics"].get("memorisation")
     words = f"Closes {score['mean']:.0%} of the gap to real data"
     words += f" (C2ST {c2st:.2f}, 0.50 is ideal)" if c2st is not None else ""
-    closed = score["mean"] >= CLOSED
-    if closed and copied is not None and copied >= COPYING:     # of samples far from all data, memorisation says nothing
-        return False, f"{words}, but copies: {copied:.0%} of its samples are nearer to the training part than to unseen rows."
-    return closed, words + _borderline(score, CLOSED) + "."
+    closed = _decide(score["low"], score["high"], CLOSED, score["mean"])
+    if closed != NO and copied is not None and copied["mean"] is not None:      # of samples far from all data, memorisation says nothing
+        copies = _decide(copied["low"], copied["high"], COPYING, copied["mean"])
+        if copies != NO:
+            words += f", but {'copies' if copies == YES else 'may copy'}: {copied['mean']:.0%} of its samples are nearer to the training " \
+                     "part than to unseen rows"
+            return (NO, f"{words}.") if copies == YES else (UNCERTAIN, words + _between(copied, COPYING) + ".")
+    return closed, words + (_between(score, CLOSED) if closed == UNCERTAIN else "") + "."
 
 
-def _judge_speed(e: Mapping[str, Any], fastest: float) -> tuple[bool, str]:
-    rate, nfe = _mean(e, "rows_per_s"), _mean(e, "nfe")
-    if not rate or nfe is None:
-        return False, "Not measured."
-    slower = fastest / rate
-    words = f"{_count(rate)} rows/s with {_count(nfe)} network evaluation{'s' * (nfe != 1)} per sample"
+def _judge_speed(e: Mapping[str, Any], fastest: float) -> tuple[str, str]:
+    rate, nfe = e["metrics"].get("rows_per_s", {}), mean_of(e, "nfe")
+    if not rate.get("mean") or nfe is None:
+        return NO, "Not measured."
+    slower = fastest / rate["mean"]
+    words = f"{count(rate['mean'])} rows/s with {count(nfe)} network evaluation{'s' * (nfe != 1)} per sample"
     if slower <= 1:
         words += "; the fastest here"
     elif slower >= 2:
-        words += f"; {_count(float(f'{slower:.2g}'))} times slower than the fastest"
-    return nfe <= EVALUATIONS and slower <= SLOWER, words + "."
+        words += f"; {count(float(f'{slower:.2g}'))} times slower than the fastest"
+    rates = [v for v in rate["values"] if v is not None]        # of a time, what was seen says more than an interval of three
+    quick = _decide(min(rates), max(rates), fastest / SLOWER, rate["mean"])
+    return NO if nfe > EVALUATIONS else quick, words + "."
 
 
-def _judge_coverage(e: Mapping[str, Any], score: Mapping[str, Any], dummies: Mapping[str, Any]) -> tuple[bool, str]:
+def _judge_coverage(e: Mapping[str, Any], score: Mapping[str, Any], dummies: Mapping[str, Any]) -> tuple[str, str]:
     if score["mean"] is None:
-        return False, "Not measured."
-    figures = [f"{m} {_mean(e, m):.2f} against {real:.2f}" for m in COVERAGE_METRICS
-               if _mean(e, m) is not None and (real := real_figure(m, e["metrics"][m], dummies)) is not None]
+        return NO, "Not measured."
+    figures = [f"{m} {mean_of(e, m):.2f} against {real:.2f}" for m in COVERAGE_METRICS
+               if mean_of(e, m) is not None and (real := real_figure(m, e["metrics"][m], dummies)) is not None]
+    reached = _decide(score["low"], score["high"], REACHED, score["mean"])
     words = f"Reaches {score['mean']:.0%} of what real rows reach ({', '.join(figures)})"
-    return score["mean"] >= REACHED, words + _borderline(score, REACHED) + "."
+    return reached, words + (_between(score, REACHED) if reached == UNCERTAIN else "") + "."
 
 
-def _borderline(score: Mapping[str, Any], threshold: float) -> str:
-    near = score["std"] is not None and abs(score["mean"] - threshold) < score["std"]
-    return f"; borderline: the seeds spread by {score['std']:.0%}" if near else ""
+def _between(score: Mapping[str, Any], threshold: float) -> str:
+    """Why it is uncertain."""
+    return f"; uncertain: {score['low']:.0%} to {score['high']:.0%}, and {threshold:.0%} is asked for"
 
 
-def choose(models: Mapping[str, Any], dummies: Mapping[str, Any], marks: Mapping[str, Any], n_test: int) -> dict[str, Any]:
-    """``{name, family, reason, notes}``: the row with most marks; ties by quality, coverage, speed. A dummy is never picked.
-
-    The notes say what a reader should hold against the choice: a slower family that is better, a Gaussian mixture that is as good,
-    a test part so small that chance decides (the standard error of an AUROC of two samples of n rows is √((2n + 1) / 12n²)).
-    """
-    rows = [n for n in models if n in marks]
-    failed = [e for n, e in models.items() if e["error"] and n == e["family"]]
-    failures = [f"{e['label']} failed ({e['error'].splitlines()[0]})." for e in failed]
-    if not rows:
-        return {"name": None, "family": None, "reason": "No family could be trained on these data.", "notes": failures}
-
-    def rank(n: str) -> tuple[float, ...]:
-        quality, coverage = (marks[n]["scores"][m]["mean"] or 0.0 for m in ("quality", "coverage"))
-        return sum(marks[n][m] for m in RULES), round(quality, 2), round(coverage, 2), _mean(models[n], "rows_per_s") or 0.0
-
-    best = max(rows, key=rank)
-    notes = [_finer(best, rows, models, marks), _mixture(best, rows, models, marks)]
-    if n_test < FEW_ROWS:
-        chance = 2 * math.sqrt((2 * n_test + 1) / (12 * n_test**2))
-        notes.append(f"There are only {n_test} test rows: by chance alone, a C2ST of 0.50 comes out anywhere within ±{chance:.2f}.")
-    reason = " ".join([_lead(best, rows, models, marks, rank), *(marks[best]["why"][m] for m in RULES)])
-    return {"name": best, "family": models[best]["family"], "reason": reason, "notes": [n for n in notes if n] + failures}
-
-
-def _lead(best: str, rows: Sequence[str], models: Mapping[str, Any], marks: Mapping[str, Any],
-          rank: Callable[[str], tuple[float, ...]]) -> str:
-    """How many marks the pick earned, and what put it ahead of the others."""
-    got = [m for m in RULES if marks[best][m]]
-    words = f"{models[best]['label']} earns {('no mark', 'one mark of three', 'two marks of three', 'all three marks')[len(got)]}"
-    words += f" ({' and '.join(got)})" if len(got) in (1, 2) else ""
-    tied = [n for n in rows if n != best and rank(n)[0] == rank(best)[0]]
-    if tied:
-        alone = [all(rank(best)[i] > rank(n)[i] for n in tied) for i in (1, 2)]
-        ahead = "the best quality" if alone[0] else "the best coverage" if alone[1] else "the best of quality, coverage and speed"
-        return f"{words}, and has {ahead} of the {len(tied) + 1} that do."
-    return words + (", more than any other." if len(rows) > 1 else ".")
-
-
-def _finer(best: str, rows: Sequence[str], models: Mapping[str, Any], marks: Mapping[str, Any]) -> str | None:
-    """The row to take where quality alone counts, if it is another one by more than the spread."""
-    quality = {n: marks[n]["scores"]["quality"]["mean"] or 0.0 for n in rows}
-    finest = max(rows, key=quality.__getitem__)
-    if quality[finest] <= quality[best] + (marks[best]["scores"]["quality"]["std"] or 0.0):
-        return None
-    ratio = (_mean(models[best], "rows_per_s") or 0.0) / (_mean(models[finest], "rows_per_s") or math.inf)
-    slower = f", at {_count(float(f'{ratio:.2g}'))} times the sampling time" if ratio >= 2 else ""
-    return (f"Where quality alone counts, {models[finest]['label']} closes {quality[finest]:.0%} of the gap to real data "
-            f"(against {quality[best]:.0%}){slower}.")
-
-
-def _mixture(best: str, rows: Sequence[str], models: Mapping[str, Any], marks: Mapping[str, Any]) -> str | None:
-    """A warning where the Gaussian mixture closes as much of the gap to real data as the pick, or as any family."""
-    if "gaussian_mixture" not in marks:
-        return None
-    quality = {n: marks[n]["scores"]["quality"]["mean"] or 0.0 for n in (*rows, "gaussian_mixture")}
-    mixture = quality.pop("gaussian_mixture")
-    if quality[best] > mixture:
-        return None
-    finest = max(quality, key=quality.__getitem__)
-    figures = f"it closes {mixture:.0%} of the gap to real data"
-    if quality[finest] > mixture:
-        return f"The Gaussian mixture is as good as the pick: {figures}, {models[best]['label']} {quality[best]:.0%}."
-    return (f"No family beats the Gaussian mixture here: {figures}, the best family, {models[finest]['label']}, {quality[finest]:.0%}. "
-            "Take the mixture, or give the families a larger budget.")
-
-
-def _mean(entry: Mapping[str, Any] | None, metric: str) -> float | None:
+def mean_of(entry: Mapping[str, Any] | None, metric: str) -> float | None:
+    """The mean of a figure of a row; ``None`` where the row or the figure is not known."""
     return entry["metrics"].get(metric, {}).get("mean") if entry else None
 
 
 def _means(rows: Any) -> list[float]:
     """The mean of what is known in each row; rows of which nothing is known are left out."""
-    return [m for m in map(_mean_of, rows) if m is not None]
+    return [m for m in map(_mean, rows) if m is not None]
 
 
-def _mean_of(values: Sequence[float | None]) -> float | None:
+def _mean(values: Sequence[float | None]) -> float | None:
     known = [v for v in values if v is not None]
     return statistics.fmean(known) if known else None
 
 
 def spread(values: Sequence[float]) -> dict[str, float | None]:
+    """Mean and sample standard deviation, ``None`` where there are too few values."""
     return {"mean": statistics.fmean(values) if values else None, "std": statistics.stdev(values) if len(values) > 1 else None}
 
 
-def _count(v: float) -> str:
+def count(v: float) -> str:
     """A positive number in at most three significant figures, thousands separated."""
     return f"{round(v, 2 - math.floor(math.log10(v))):,.0f}" if v >= 100 else f"{v:.3g}"

@@ -13,8 +13,8 @@ from ..data.schema import Schema
 from ..data.sources import Dataset
 from ..data.split import split
 from ..errors import DataError
-from ..metrics import Evaluator
-from .marks import FEW_ROWS
+from ..metrics import Estimate, Evaluator
+from .verdict import FEW_ROWS
 
 MIN_ROWS = 4                # of the test part: with fewer, nothing can be measured
 MAX_ROWS = 2000
@@ -56,10 +56,10 @@ class Parts:
                    {"train": len(index.train), "holdout": len(index.holdout), "test": len(index.test), "evaluated": n},
                    None if dataset.y is None else _take(dataset.y, test[:n]))
 
-    def floor(self, truth: Any) -> dict[str, float]:
+    def floor(self, truth: Any) -> dict[str, Estimate]:
         """What unseen real rows score; for the likelihood, where the density is known, what it says itself of the test rows."""
-        known = {} if truth is None else {"log_likelihood": float(np.mean(truth.log_prob(self.X_test)))}
-        return {**self.evaluator.floor(), **known}
+        known = {} if truth is None else {"log_likelihood": Estimate.mean(truth.log_prob(self.X_test))}
+        return {**self.evaluator.floor_estimates(), **known}
 
 
 def _take(X: Any, index: np.ndarray) -> Any:

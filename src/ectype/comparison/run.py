@@ -5,36 +5,31 @@ is the same for all. Memory is the largest resident memory of the whole process 
 libraries and the data included: what the machine must have, not what the family adds. Sampling speed is the median of several calls
 on warm networks; of a sampler so slow that warming up does not matter, the one call whose samples are measured. A sampler that
 needs longer than the training of its family took is drawn for the first seeds only; how many they are stands beside its figures.
+
+The seeds follow each other; what a seed has to do, four dummies and a fit of each family, can run side by side
+(:mod:`ectype.comparison.fits`), and finished fits are read back where the folder has them (:mod:`ectype.comparison.folder`).
 """
 
 from __future__ import annotations
 
-import gc
-import math
 import os
-import statistics
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from .. import registry
 from ..data.sources import Dataset, load
 from ..errors import InvalidParameterError
 from ..metrics import DUMMIES
 from ..spec import Train
-from ..uses.codes import Passage, colouring, evenly, first_layer, plane
 from .book import Book
-from .memory import PeakMemory
+from .fits import Fit, Job, read_back, run
+from .folder import check_terms, sole_writer, terms_of
 from .parts import Parts
 
 BUDGET = "8s"
-WARM_CALLS, SLOW_S = 5, 1.0     # sampling is timed again unless the first call took longer than this
-LONG_S = 60.0               # a sampler gets as much time as the training over all seeds, and at least this
-PICTURES, TABLE_ROWS, MAP_ROWS, UNITS = 8, 300, 500, 32     # that the report shows of a code: rows, rows of a table, points, filters
+Tell = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -48,8 +43,8 @@ class Comparison:
 
 def compare(source: Any, *, models: Sequence[str] | None = None, budget: Any = BUDGET, seeds: int = 3, seed: int = 0,
             out: str | os.PathLike | None = None, label: str | None = None, kinds: Mapping[str, str] | str | None = None,
-            drop: Sequence[str] = (), size: tuple[int, ...] | int | None = None,
-            progress: Callable[[dict[str, Any]], None] | None = None) -> Comparison:
+            drop: Sequence[str] = (), size: tuple[int, ...] | int | None = None, jobs: int | None = None,
+            progress: Tell | None = None) -> Comparison:
     """Train every family on the same data under the same budget, measure, mark, and name the one to pick.
 
     source : what :func:`ectype.data.sources.load` takes (a name, a file, a folder, a DataFrame, an array), or a Dataset; ``label``,
@@ -58,21 +53,28 @@ def compare(source: Any, *, models: Sequence[str] | None = None, budget: Any = B
     budget : what ``Train`` takes (``"20s"``, ``"500steps"``), or a mapping from family to one such value, or to one per seed. The
         steps that ``results.json`` records, given back in this way, repeat a run exactly.
     seeds, seed : each family is fitted with the seeds ``seed, seed + 1, …``; the split is drawn from ``seed`` alone.
-    out : the folder to write; None = ``compare-NAME`` in the working folder.
-    progress : called with dicts of ``stage`` ("data", "floor", "dummy", "fit", "sample", "measure", "done"), ``row``, ``seed``,
-        ``done`` and ``total`` (counting fits and dummies), and, while fitting, the keys of the training loop's own events.
+    out : the folder to write; None = ``compare-NAME`` in the working folder. What an earlier run of the same command finished there is
+        taken over; more families or seeds may be asked for.
+    jobs : fits that run side by side, each in a process of its own with its share of the cores; None = 1, or what
+        ``joblib.parallel_config`` says (its backend is respected: the workers must see ``out``). The figures are those of one after
+        another, but for times, where each fit has as many threads; a budget in seconds buys less where fits share the processor.
+    progress : called with dicts of ``stage`` ("data", "plan", "floor", "dummy", "fit", "sample", "measure", "kept", "finished", "done"),
+        ``row``, ``seed``, ``done`` and ``total`` (counting fits and dummies), and, while fitting, the keys of the training loop's events.
+        "kept" is a fit of an earlier run, "finished" one of this; with several jobs there is "finished" alone.
 
     A family that fails becomes a row with its error text, and its traceback goes to ``errors/``. ``KeyboardInterrupt`` ends the
     comparison and keeps what was measured; it is raised again only while there is nothing to keep.
 
     Raises :class:`UnknownNameError` for an unknown family, :class:`InvalidParameterError` for a setting out of its domain,
-    :class:`DataFileError` for a folder that cannot be written, and what the data raise.
+    :class:`DataFileError` for a folder that cannot be written, that another run is writing, or that holds a comparison with other
+    settings, and what the data raise.
     """
-    names = list(dict.fromkeys(models if models is not None else registry.compared()))
+    names = [registry.entry(name).name for name in dict.fromkeys(models if models is not None else registry.compared())]
     if not names:
         raise InvalidParameterError("no models to compare", expected=f"some of {', '.join(registry.names())}", got="none")
-    if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
-        raise InvalidParameterError("seeds is out of its domain", expected="an int >= 1", got=repr(seeds))
+    for what, value in (("seeds", seeds), ("jobs", 1 if jobs is None else jobs)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InvalidParameterError(f"{what} is out of its domain", expected="an int >= 1", got=repr(value))
     run_seeds = list(range(seed, seed + seeds))
     families = {name: registry.load(name) for name in names}
     trains = _training(budget, names, run_seeds)
@@ -81,32 +83,93 @@ def compare(source: Any, *, models: Sequence[str] | None = None, budget: Any = B
     tell({"stage": "data"})
     dataset = source if isinstance(source, Dataset) else load(source, label=label, kinds=kinds, drop=drop, size=size)
     parts = Parts.of(dataset, seed, kinds)
-    book = Book(Path(out if out is not None else f"compare-{dataset.name}"), dataset, parts, families, {
+    settings = {
         "source": os.fspath(source) if isinstance(source, (str, os.PathLike)) else dataset.name, "label": dataset.label,
         "kinds": kinds if isinstance(kinds, str) else dict(kinds or {}), "drop": list(drop),
-        "size": (size,) if isinstance(size, int) else size, "models": names, "budget": budget, "seeds": run_seeds})
+        "size": (size,) if isinstance(size, int) else size, "models": names, "budget": budget, "seeds": run_seeds}
+    directory = Path(out if out is not None else f"compare-{dataset.name}")
+    work = [(name, s) for s in run_seeds for name in (*DUMMIES, *names)]
+    terms = {(name, s): terms_of(dataset, settings, trains.get((name, s))) for name, s in work}
+    pool, count = _Pool(jobs), _Count(len(work), tell)
 
-    total = len(run_seeds) * (len(DUMMIES) + len(names))
-    jobs = iter(range(total))
     interrupted = False
-    try:
-        tell({"stage": "floor"})
-        book.floor = parts.floor(None if drop else dataset.truth)
-        for s in run_seeds:
-            for name, draw in DUMMIES.items():
-                tell({"stage": "dummy", "row": name, "seed": s, "done": next(jobs), "total": total})
-                book.measure(name, s, draw(parts.train, parts.schema, len(parts.test), s))
-            for name in names:
-                job = {"row": name, "seed": s, "done": next(jobs), "total": total}
-                _run_family(book, name, trains[name, s], s, lambda event, job=job: tell({**event, **job}))
-                book.write()
-    except KeyboardInterrupt:
-        if not any(row.is_measured for row in book.models.values()):
-            raise
-        interrupted = True
-    results = book.write(interrupted=interrupted)
-    tell({"stage": "done", "done": total, "total": total})
-    return Comparison(book.directory, results, interrupted)
+    with sole_writer(directory):
+        check_terms(directory, terms)
+        book = Book(directory, dataset, parts, families, settings, {"jobs": pool.n_jobs})
+        tell({"stage": "plan", "rows": names, "seeds": seeds, "total": len(work)})
+        try:
+            tell({"stage": "floor"})
+            book.floor = parts.floor(None if drop else dataset.truth)
+            for s in run_seeds:
+                left = []
+                for name in (n for n, its_seed in work if its_seed == s):
+                    kept = read_back(directory, name, s)
+                    if kept is None:
+                        left.append(Job(name, s, terms[name, s], pool.shared(trains.get((name, s)), parts),
+                                        keeps=not any(row.is_measured for row in book.rows_of(name).values()), n_seeds=seeds,
+                                        sampling_s={n: [f.sampling_s[n] for f in row.fits.values() if n in f.sampling_s]
+                                                    for n, row in book.rows_of(name).items()}))
+                        continue
+                    book.enter(kept)
+                    count.finish("kept", kept)
+                for fit in pool.run(left, parts, directory, count.tell):
+                    book.enter(fit)
+                    count.finish("finished", fit)
+                    if fit.name in names:
+                        book.write()
+        except KeyboardInterrupt:
+            if not any(row.is_measured for row in book.models.values()):
+                raise
+            interrupted = True
+        results = book.write(interrupted=interrupted)
+    tell({"stage": "done", "done": len(work), "total": len(work)})
+    return Comparison(directory, results, interrupted)
+
+
+class _Count:
+    """Puts into each event how many of all jobs are done."""
+
+    def __init__(self, total: int, tell: Tell):
+        self.done, self.total, self._tell = 0, total, tell
+
+    def tell(self, event: dict[str, Any]) -> None:
+        self._tell({**event, "done": self.done, "total": self.total})
+
+    def finish(self, stage: str, fit: Fit) -> None:
+        self.done += 1
+        c2st = fit.figures.get(fit.name, {}).get("c2st", [None])[0]
+        self.tell({"stage": stage, "row": fit.name, "seed": fit.seed, "c2st": c2st, "error": fit.error})
+
+
+class _Pool:
+    """Runs jobs one after another in this process, or side by side in others."""
+
+    def __init__(self, jobs: int | None):
+        from sklearn.utils.parallel import Parallel
+
+        try:
+            self.parallel = Parallel(n_jobs=jobs, return_as="generator_unordered", max_nbytes=None)
+        except ValueError:          # a configured backend that gives all outcomes at the end
+            self.parallel = Parallel(n_jobs=jobs, max_nbytes=None)
+        self.n_jobs: int = self.parallel.n_jobs
+
+    def shared(self, train: Train | None, parts: Parts) -> Train | None:
+        """Settings with a job's share of the cores. A perceptron has one thread in any case."""
+        if train is None or self.n_jobs == 1:
+            return train
+        return train(threads=1 if parts.schema.is_table else max(1, (os.cpu_count() or 1) // self.n_jobs))
+
+    def run(self, jobs: Sequence[Job], parts: Parts, directory: Path, tell: Tell) -> Iterator[Fit]:
+        """The outcomes, each as soon as it is there."""
+        if self.n_jobs == 1:
+            for job in jobs:
+                yield run(job, parts, directory, lambda event, job=job: tell({**event, "row": job.name, "seed": job.seed}))
+            return
+        from sklearn.utils.parallel import delayed
+
+        if jobs:
+            tell({"stage": "fit", "row": ", ".join(job.name for job in jobs[: self.n_jobs]), "seed": jobs[0].seed})
+        yield from self.parallel(delayed(run)(job, parts, directory) for job in sorted(jobs, key=lambda job: job.train is None))
 
 
 def _training(budget: Any, names: list[str], seeds: list[int]) -> dict[tuple[str, int], Train]:
@@ -122,71 +185,3 @@ def _training(budget: Any, names: list[str], seeds: list[int]) -> dict[tuple[str
         for s, b in zip(seeds, per_seed, strict=True):
             trains[name, s] = Train(budget=f"{b}steps" if str(b).replace("+", "").isdigit() else b)
     return trains
-
-
-def _run_family(book: Book, name: str, train: Train, seed: int, tell: Callable[[dict[str, Any]], None]) -> None:
-    """Fit one family with one seed; fill its row and the rows of its other samplers."""
-    parts, cls = book.parts, book.families[name]
-    try:
-        gc.collect()
-        tell({"stage": "fit"})
-        with PeakMemory() as memory:
-            start = time.perf_counter()
-            model = cls(train=train, random_state=seed)
-            model.fit(parts.X_train, kinds=parts.kinds, progress=lambda event: tell({**event, "stage": "fit"}))
-            fit_s = time.perf_counter() - start
-        book.curve(name, seed, model.history_)
-        for row_name, row in book.samplers(name).items():
-            row.enter(seed, fit_s=fit_s, parameters=model.n_parameters_)
-            row.steps[seed] = model.budget_steps_
-            if not row.affords(max(LONG_S, fit_s * len(book.seeds))):
-                continue
-            tell({"stage": "sample"})
-            with PeakMemory() as sampling:
-                X, rows_per_s = _timed_sample(model, len(parts.test), seed, row.options)
-            tell({"stage": "measure"})
-            book.measure(row_name, seed, parts.schema.encode(X))
-            row.enter(seed, rows_per_s=rows_per_s, nfe=model.evaluations(**row.options),
-                      peak_memory_mib=max(memory.mib, sampling.mib))
-            row.sampling_s.append(len(parts.test) / rows_per_s)
-        if cls.capabilities & {"exact", "bound"}:
-            nats = float(np.mean(model.log_likelihood(parts.X_test)))
-            book.models[name].enter(seed, log_likelihood=nats)
-            book.models[name].likelihood = model.likelihood_
-            if parts.schema.is_image:
-                book.models[name].enter(seed, bits_per_dim=-nats / (parts.schema.n_dims * math.log(2)))
-        if seed == book.seeds[0]:
-            model.save(book.directory / "models" / name)
-            if cls.capabilities >= {"encode", "decode"} and "exact" not in cls.capabilities:    # an invertible model loses nothing
-                book.keep_code(name, *_code(model, parts))
-    except Exception as error:      # whatever goes wrong in one family must not take the others with it; its row shows the error
-        book.fail(name, seed, error)
-
-
-def _code(model: Any, parts: Parts) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """What a code keeps of the test rows: figures, and arrays that the report draws."""
-    passage = Passage(model, parts.X_test, parts.X_train)
-    errors = {kind: float(passage.row_errors(kind).mean()) for kind in passage.kinds}
-    points, axes = plane(np.asarray(model.transform(parts.X_test)))
-    colours, classes = (passage.row_errors(), []) if parts.y_test is None else colouring(parts.y_test)
-    arrays = {"map": evenly(points, MAP_ROWS), "axes": np.array(axes), "colours": evenly(colours, MAP_ROWS),
-              "classes": np.array(classes, str), "filters": first_layer(model, UNITS)}
-    for kind, features in passage.kinds.items():
-        if parts.schema.is_table:
-            arrays |= {kind: passage.column_values(features[:TABLE_ROWS]), f"column_errors_{kind}": passage.column_errors(kind)}
-        else:
-            arrays[kind] = np.asarray(passage.rows(features[:PICTURES]))
-    label = None if parts.y_test is None else "label" if parts.y_test.name in (None, "y") else str(parts.y_test.name)
-    return {"width": passage.width, "features": passage.n_features, "error": errors["rebuilt"], "pca_error": errors.get("pca"),
-            "from_code_error": errors.get("from_code"), "coloured_by": label}, arrays
-
-
-def _timed_sample(model: Any, n: int, seed: int, options: Mapping[str, Any]) -> tuple[Any, float]:
-    """The samples that are measured, and rows per second."""
-    def call() -> tuple[Any, float]:
-        start = time.perf_counter()
-        X = model.sample(n, random_state=seed, **options)
-        return X, max(time.perf_counter() - start, 1e-9)
-
-    X, first = call()
-    return X, n / (first if first > SLOW_S else statistics.median(call()[1] for _ in range(WARM_CALLS)))

@@ -253,3 +253,59 @@ def _log_mixture(points: np.ndarray, centres: np.ndarray, weights: np.ndarray, s
 def _log_normal(x: np.ndarray, mean: np.ndarray, scale: np.ndarray | float) -> np.ndarray:
     """``log N(x; mean, scale²)``."""
     return -0.5 * ((x - mean) / scale) ** 2 - np.log(scale) - 0.5 * LOG_2PI
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Grey pictures rendered from known factors: a shape, where it is, how large, how bright.
+
+        shape ~ categorical(π);   x, y ~ U(middle ± shift);   r ~ U(small, large);   brightness ~ U(dim, bright)
+
+    A pixel at signed distance *d* from the outline (negative inside) has ``255 · (paper + brightness · clip(½ − d, 0, 1) + grain · ε)``, ε
+    standard normal, rounded: the share of the pixel that the shape covers, to first order, on grey paper with the grain of the film. What
+    is above 255 or below 0, three standard deviations away, is cut. All factors are independent, so their log-density is a sum.
+    """
+
+    side: int = 16
+    shift: float = 2.0
+    small: float = 3.0
+    large: float = 5.0
+    dim: float = 0.3
+    bright: float = 0.5
+    paper: float = 0.25
+    grain: float = 0.08
+    share: tuple[float, ...] = (0.2, 0.2, 0.2, 0.2, 0.2)
+
+    names = ("disc", "square", "diamond", "ring", "cross")
+
+    def sample(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, pd.DataFrame]:
+        """``n`` pictures, uint8 ``(n, side, side)``, and their factors: ``shape``, ``x``, ``y``, ``radius``, ``brightness``."""
+        middle = (self.side - 1) / 2
+        factors = pd.DataFrame({
+            "shape": rng.choice(len(self.names), size=n, p=self.share),
+            "x": middle + rng.uniform(-self.shift, self.shift, n), "y": middle + rng.uniform(-self.shift, self.shift, n),
+            "radius": rng.uniform(self.small, self.large, n), "brightness": rng.uniform(self.dim, self.bright, n)})
+        return self.render(factors, rng), factors
+
+    def render(self, factors: pd.DataFrame, rng: np.random.Generator | None = None) -> np.ndarray:
+        """The pictures of these factors, uint8 ``(N, side, side)``; without ``rng`` they have no grain."""
+        pixels = np.arange(self.side)
+        shape, x, y, r, brightness = (factors[c].to_numpy()[:, None, None] for c in ("shape", "x", "y", "radius", "brightness"))
+        across, down = np.abs(pixels[None, None, :] - x), np.abs(pixels[None, :, None] - y)
+        far, wide, narrow = np.hypot(across, down), np.maximum(across, down), np.minimum(across, down)
+        outlines = (far - r, wide - 0.85 * r, (across + down - 1.2 * r) / np.sqrt(2), np.abs(far - 0.8 * r) - 1.0,
+                    np.maximum(wide - r, narrow - 1.0))
+        covered = np.clip(0.5 - np.choose(shape, [np.broadcast_to(d, far.shape) for d in outlines]), 0.0, 1.0)
+        light = self.paper + brightness * covered
+        if rng is not None:
+            light = light + self.grain * rng.standard_normal(light.shape)
+        return np.clip(np.round(255 * light), 0, 255).astype(np.uint8)
+
+    def log_prob(self, factors: pd.DataFrame) -> np.ndarray:
+        """Log-density of factors in nats, ``(N,)``; −∞ outside their ranges."""
+        middle = (self.side - 1) / 2
+        ranges = {"x": (middle - self.shift, middle + self.shift), "y": (middle - self.shift, middle + self.shift),
+                  "radius": (self.small, self.large), "brightness": (self.dim, self.bright)}
+        inside = np.logical_and.reduce([(factors[c] >= a) & (factors[c] <= b) for c, (a, b) in ranges.items()])
+        constant = -sum(np.log(b - a) for a, b in ranges.values())
+        return np.where(inside, np.log(np.take(self.share, factors["shape"])) + constant, -np.inf)

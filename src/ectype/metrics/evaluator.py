@@ -12,15 +12,17 @@ import numpy as np
 
 from ..data.schema import Schema
 from ..errors import DataError
-from .association import correlation_difference
-from .c2st import c2st
-from .frechet import Gaussian, fit_gaussian, frechet_distance
+from .association import association_estimate
+from .c2st import c2st_estimate
+from .frechet import Gaussian, fit_gaussian, frechet_distance, resampled_distance
 from .kernels import RandomKernels
-from .neighbours import duplicates, fidelity_and_coverage, memorisation, squared_radii
+from .mmd import kernel_distance
+from .neighbours import duplicates_estimate, memorisation_estimate, neighbourhood_estimates, squared_radii
 from .spaces import Columns, FourierFeatures, Joined, Map, Pixels, PrincipalComponents, Samples, unit
 from .stored import check_stored, subsample
 from .threads import one_thread
-from .wasserstein import random_directions, sliced_wasserstein
+from .uncertainty import Estimate
+from .wasserstein import random_directions, sliced_estimate
 
 DIMS = 64               # of the spaces that Gaussians are fitted in
 DISTANCE_DIMS = 1024    # rows with more values than these are compared in DISTANCE_COMPONENTS principal components and a remainder
@@ -54,7 +56,11 @@ class Evaluator:
             self._fit_spaces(labels)
 
     def evaluate(self, generated: np.ndarray, seed: int = 0) -> dict[str, float]:
-        """Every metric of :data:`METRICS` that applies, of ``generated`` against the test part.
+        """The figures of :meth:`estimate`, without their intervals."""
+        return {metric: e.value for metric, e in self.estimate(generated, seed).items()}
+
+    def estimate(self, generated: np.ndarray, seed: int = 0) -> dict[str, Estimate]:
+        """Every metric of :data:`METRICS` that applies, of ``generated`` against the test part, with its interval.
 
         ``generated`` has at least ``self.n`` rows; of more, ``self.n`` are drawn. ``seed`` is that of this draw and of the
         classifiers. Raises :class:`DataError` for too few rows, and for values that the schema does not allow.
@@ -68,15 +74,20 @@ class Evaluator:
 
     def floor(self) -> dict[str, float]:
         """The same figures of real rows: of the holdout against the test part, and, for memorisation, of the test part."""
+        return {metric: e.value for metric, e in self._floor.items()}
+
+    def floor_estimates(self) -> dict[str, Estimate]:
+        """The same with intervals."""
         return dict(self._floor)
 
     @cached_property
-    def _floor(self) -> dict[str, float]:
+    def _floor(self) -> dict[str, Estimate]:
         holdout = subsample(self.holdout, self.n, self.seed, "holdout rows")
         return self._measure(holdout, self.test, self.seed)
 
     def _fit_spaces(self, labels: np.ndarray | None) -> None:
-        """``pca`` and ``features`` for Fréchet distances, ``position`` for the sliced distance, ``manifold`` for neighbourhoods.
+        """``pca`` and ``features`` for Fréchet distances, ``nearness`` for memorisation, ``position`` for the sliced distance,
+        ``manifold`` for neighbourhoods.
 
         The neighbourhoods of images are those of pixels and network features together. Neither would do alone: features put images
         of pure noise among the real ones (a precision of 0.8 to 0.9), and in pixels an average of two digits is nearer to
@@ -90,6 +101,8 @@ class Evaluator:
         else:
             raw, source = Columns(train, schema, seed), "the standardised columns"
         self.pca = PrincipalComponents(raw, train, DIMS, seed)
+        # of both parts: components fitted to one of them keep more of its rows' noise, and so put these farther from any other row
+        self.nearness = PrincipalComponents(raw, np.concatenate([train, self.holdout]), DIMS, seed)
         self.position: Map = raw
         if raw.dims > DISTANCE_DIMS:
             self.position = PrincipalComponents(raw, train, DISTANCE_COMPONENTS, seed, remainder=True)
@@ -113,27 +126,33 @@ class Evaluator:
         }
 
     @one_thread()
-    def _measure(self, rows: np.ndarray, suspects: np.ndarray, seed: int) -> dict[str, float]:
+    def _measure(self, rows: np.ndarray, suspects: np.ndarray, seed: int) -> dict[str, Estimate]:
         """``rows`` against the test part; ``suspects`` are who is asked for memorisation, which the holdout cannot be."""
-        values = {"c2st": c2st(self.test, rows, self.schema, seed)}
+        values = {"c2st": c2st_estimate(self.test, rows, self.schema, seed)}
         for name, space in (("pca", self.pca), ("features", self.features)):
-            real, scale = self._gaussians[name]
-            values[f"frechet_{name}"] = frechet_distance(real, fit_gaussian(space(rows))) / scale
+            (test, real, scale), found = self._gaussians[name], space(rows)
+            distance = frechet_distance(real, fit_gaussian(found)) / scale
+            values[f"frechet_{name}"] = Estimate.positive(distance, resampled_distance(test, found, seed, "resampled", name) / scale**2)
+            if name == "features":
+                width = np.sqrt(scale / test.shape[1])      # the kernel's unit: one standard deviation of an average feature
+                values["kernel_distance"] = kernel_distance((test - real.mean) / width, (found - real.mean) / width)
         test, directions, spread = self._slices
-        values["sliced_wasserstein"] = sliced_wasserstein(test, self.position(rows), directions) / spread
+        slices = sliced_estimate(test, self.position(rows), directions, seed, "resampled", "slices")
+        values["sliced_wasserstein"] = slices.scaled(1 / spread)
         test, radii = self._balls
-        values |= fidelity_and_coverage(test, self.manifold(rows), NEIGHBOURS, radii)
+        values |= neighbourhood_estimates(test, self.manifold(rows), NEIGHBOURS, radii)
         if self.schema.is_table:
-            values["correlation_difference"] = correlation_difference(self.test, rows, self.schema)
-        values["memorisation"] = memorisation(self.pca(suspects), *self._haystack)
-        values["duplicates"] = duplicates(rows, self.train)
+            values["correlation_difference"] = association_estimate(self.test, rows, self.schema, seed, "resampled", "association")
+        values["memorisation"] = memorisation_estimate(self.nearness(suspects), *self._haystack)
+        values["duplicates"] = duplicates_estimate(rows, self.train)
         return values
 
     @cached_property
-    def _gaussians(self) -> dict[str, tuple[Gaussian, float]]:
-        """For each space the Gaussian of the test part and its total variance, the unit of the distance."""
-        fits = {name: fit_gaussian(space(self.test)) for name, space in (("pca", self.pca), ("features", self.features))}
-        return {name: (fit, unit(np.trace(fit.covariance))) for name, fit in fits.items()}
+    def _gaussians(self) -> dict[str, tuple[np.ndarray, Gaussian, float]]:
+        """For each space the test part, its Gaussian, and its total variance, the unit of the distance."""
+        tests = {name: space(self.test) for name, space in (("pca", self.pca), ("features", self.features))}
+        fits = {name: fit_gaussian(test) for name, test in tests.items()}
+        return {name: (tests[name], fit, unit(np.trace(fit.covariance))) for name, fit in fits.items()}
 
     @cached_property
     def _slices(self) -> tuple[np.ndarray, np.ndarray, float]:
@@ -150,6 +169,6 @@ class Evaluator:
 
     @cached_property
     def _haystack(self) -> tuple[np.ndarray, np.ndarray]:
-        """Training part and holdout in the principal components, where looking for the nearest of all training rows is cheap."""
-        return self.pca(self.train), self.pca(self.holdout)
+        """Training part and holdout where looking for the nearest of all training rows is cheap."""
+        return self.nearness(self.train), self.nearness(self.holdout)
 

@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .uncertainty import resampled_variance
+
 
 class Gaussian(NamedTuple):
     """Mean ``(d,)`` and covariance ``(d, d)``."""
@@ -29,6 +31,19 @@ def fit_gaussian(x: np.ndarray) -> Gaussian:
     x = np.asarray(x, np.float64)
     mean = x.mean(0)
     return Gaussian(mean, (x - mean).T @ (x - mean) / len(x))
+
+
+def resampled_distance(x: np.ndarray, y: np.ndarray, *path: object) -> float:
+    """Variance of the distance of two samples, ``(N, d)`` and ``(M, d)``, over resampled rows of both."""
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    return resampled_variance(lambda i, j: frechet_distance(_weighted(x, i), _weighted(y, j)), len(x), len(y), *path)
+
+
+def _weighted(x: np.ndarray, drawn: np.ndarray) -> Gaussian:
+    """The Gaussian of rows drawn with replacement: those of ``x``, weighted by how often each was drawn."""
+    w = np.bincount(drawn, minlength=len(x)) / len(drawn)
+    mean = w @ x
+    return Gaussian(mean, (x * w[:, None]).T @ x - np.outer(mean, mean))
 
 
 def frechet_distance(a: Gaussian, b: Gaussian) -> float:

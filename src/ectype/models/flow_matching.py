@@ -28,7 +28,8 @@ References
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -49,6 +50,8 @@ FIRST = 1e-3            # the smallest time that is trained on: velocities of ca
 class FlowMatchingObjective(StraightPaths):
     """Regression of the velocity at a random time; sampling by following it from noise."""
 
+    toned: ClassVar[Mapping[int, Mapping[str, Any]]] = {4: {}, 20: {}}
+
     def __init__(self, schema: Schema, condition: Schema | None, net: Net, pairing: Pairing = "optimal", drop_condition: float = 0.1):
         super().__init__(schema, condition, net, drop_condition)
         self.pairing = pairing
@@ -59,9 +62,9 @@ class FlowMatchingObjective(StraightPaths):
         loss = self.error(x, c, t, self.noise_for(self.scaled(x), c, self.pairing), self.absent(n, x.device)).mean()
         return {"loss": loss, "velocity": loss}
 
-    def sample(self, noise: Rows, c: Tensor | None, *, steps: int = 50, solver: Solver = "euler", guidance: float = 1.0) -> Tensor:
-        """Stored rows, in so many steps of Euler's (which is DDIM on this path) or Heun's method."""
-        return super().sample(noise, c, steps=steps, sampler="ddim" if solver == "euler" else "heun", guidance=guidance)
+    def generate(self, noise: Rows, c: Tensor | None, *, steps: int = 50, solver: Solver = "euler", guidance: float = 1.0) -> Tensor:
+        """Scaled features, in so many steps of Euler's (which is DDIM on this path) or Heun's method."""
+        return super().generate(noise, c, steps=steps, sampler="ddim" if solver == "euler" else "heun", guidance=guidance)
 
 
 class FlowMatching(GenerativeModel):

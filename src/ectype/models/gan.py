@@ -108,7 +108,7 @@ class GANObjective(Objective):
     def __init__(self, schema: Schema, condition: Schema | None, noise_dim: int, net: Net, game: Game, penalty: float, clusters: int = 0):
         super().__init__(schema, condition)
         self.noise_dim, self.game, self.penalty = noise_dim, game, penalty
-        shape, classes = self.features.shape, 1 if condition is None else condition.blocks[0].n_codes
+        shape, classes = self.features.shape, condition.blocks[0].n_codes if clusters and condition is not None else 1
         self.cells = Cells(clusters, math.prod(shape), classes) if clusters else None
         self.tone = Tone(shape[0]) if schema.is_image else None
         self.generator = build.generator(noise_dim, shape, net, cond=self.n_cond + clusters)

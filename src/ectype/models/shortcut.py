@@ -25,7 +25,8 @@ References
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -44,6 +45,7 @@ class ShortcutObjective(StraightPaths):
     """Velocities of lines for d = 0, and agreement of one step with two for the other lengths."""
 
     lead = LEVELS + 1   # d, one-hot, before the condition
+    toned: ClassVar[Mapping[int, Mapping[str, Any]]] = {1: {}, 2: {}, 4: {}}
 
     def __init__(self, schema: Schema, condition: Schema | None, net: Net, consistency: float = 0.25, pairing: Pairing = "optimal",
                  drop_condition: float = 0.1):
@@ -114,15 +116,15 @@ class ShortcutObjective(StraightPaths):
         """The error of the velocity, d = 0."""
         return self._velocity_error(x, self.scaled(x), self.embed_condition(c, absent), t.clamp(min=FIRST), eps)
 
-    def sample(self, noise: Rows, c: Tensor | None, *, steps: int = 4, guidance: float = 1.0) -> Tensor:
-        """Stored rows in so many steps of equal length; of a length between two that were learnt, the shorter."""
+    def generate(self, noise: Rows, c: Tensor | None, *, steps: int = 4, guidance: float = 1.0) -> Tensor:
+        """Scaled features in so many steps of equal length; of a length between two that were learnt, the shorter."""
         level = min(LEVELS, math.ceil(math.log2(steps)))
         c = self.with_length(self.embed_condition(c), torch.full((noise.n,), level, device=self.center.device))
         x, times = noise.normal(*self.shape), self.times(steps)
         for i in range(steps):
             x_hat = self.denoise(x, times[i][None], c, guidance)
             x = x + (times[i] - times[i + 1]) / times[i] * (x_hat - x)
-        return self.features.draw(x * self.scale + self.center, noise)
+        return x
 
 
 class Shortcut(GenerativeModel):

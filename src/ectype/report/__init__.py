@@ -4,7 +4,9 @@
 PosixPath('compare-digits/report.html')
 """
 
-from .page import write_report
+from .export import write_figures, write_table
+from .page import open_page, write_report
+from .summary import write_summary
 from .terminal import render_table
 
-__all__ = ["render_table", "write_report"]
+__all__ = ["open_page", "render_table", "write_figures", "write_report", "write_summary", "write_table"]

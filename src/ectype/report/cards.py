@@ -2,67 +2,59 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from ..errors import DataFileError
 from . import charts, pictures, signals
+from .associations import association_section
 from .codes import code_section
-from .numbers import ABSENT, number
+from .film import game
+from .folder import Folder
+from .numbers import NUMBERS, cell, number
+from .originality import nearest_section
+from .steps import steps_section
+from .words import good_at
 
 PANELS = 8              # distributions on a card
 COLUMNS = 12            # of a table of sample rows
 ROWS = 4
 DOTS = 1000             # in a scatter plot
 CATEGORIES = 6          # in a drawing of a column
-PICTURES = 3_000_000    # characters that all generated images of a page may take together
-NUMBERS = ("numeric", "integer")
+PICTURES = 2_200_000    # characters that all generated images of a page may take together
 
 
-class Samples:
-    """The real rows and the generated ones, as they lie in ``samples/``."""
-
-    def __init__(self, directory: Path, data: Mapping[str, Any]):
-        self.directory, self.schema, self.kind = directory / "samples", data["schema"], data["kind"]
-        self.real = self.read("real")
-
-    def read(self, name: str) -> Any:
-        """Images ``(N, H, W[, C])``, signals ``(N, L[, C])``, or a DataFrame in which categories are text."""
-        path = self.directory / f"{name}{'.csv' if self.kind == 'table' else '.npz'}"
-        try:
-            if self.kind != "table":
-                with np.load(path, allow_pickle=False) as file:
-                    return file["x"]
-            return pd.read_csv(path, dtype={c["name"]: str for c in self.schema if "categories" in c})
-        except (OSError, ValueError, KeyError) as error:
-            raise DataFileError(f"cannot read {path}", expected="the samples of a comparison", got=str(error),
-                                hint="run `ectype compare` into this folder again") from error
-
-
-def card(directory: Path, results: Mapping[str, Any], samples: Samples, name: str, index: int) -> dict[str, Any]:
+def card(folder: Folder, name: str, index: int) -> dict[str, Any]:
     """Everything that the page shows of one row; ``index`` is the number that gives its colour and shape."""
-    entry = results["models"][name]
-    shown: dict[str, Any] = {"name": name, "label": entry["label"], "title": entry["title"], "error": entry["error"],
-                             "marks": results["marks"][name], "colour": charts.colour(index), "facts": _facts(entry),
-                             "curve": _curve(directory, entry, name, index), "grids": [], "plots": [], "rows": None, "panels": [],
-                             "code": code_section(directory, entry, name, index, samples.real, results["data"], len(results["models"]))}
-    generated = samples.read(name)
-    if samples.kind == "images":
-        return shown | {"grids": _grids(samples, generated, entry["label"], len(results["models"]))}
-    if samples.kind == "signals":
-        return shown | {"plots": _lines(samples, generated, entry["label"], index)}
-    numeric = [c["name"] for c in samples.schema if c["kind"] in NUMBERS]
-    if len(numeric) == 2 and len(samples.schema) <= 3:
-        shown["plots"] = _plots(samples.real, generated, numeric, entry["label"], index)
-        if len(samples.schema) == 2:        # the plots say it all
-            return shown
-    return shown | {"rows": _rows(samples, generated)} | _panels(samples, generated, entry, index)
+    results, data = folder.results, folder.data
+    entry, n_cards = results["models"][name], len(results["models"])
+    others = [e for n, e in results["models"].items() if e["family"] == name and n in results["marks"]]
+    arrays, n_curves = folder.arrays("trajectories", name), sum(bool(e.get("steps_curve")) for e in results["models"].values())
+    generated = folder.samples(name)
+    shown: dict[str, Any] = {
+        "name": name, "label": entry["label"], "title": entry["title"], "error": entry["error"], "marks": results["marks"][name],
+        "good_at": good_at(results, name), "colour": charts.colour(index), "facts": _facts(entry),
+        "curve": _curve(folder, entry, name, index),
+        "grids": [], "plots": [], "rows": None, "panels": [], "associations": None,
+        "code": code_section(folder, entry, name, index, folder.real, n_cards),
+        "steps": steps_section(entry, others, arrays, index, data, name, n_curves), "game": game(arrays or {}, index, entry["label"], name),
+        "nearest": nearest_section(folder, name, generated, index, n_cards)}
+    if generated is None or folder.real is None:
+        return shown
+    if data["kind"] == "images":
+        return shown | {"grids": _grids(folder, generated, entry["label"], n_cards)}
+    if data["kind"] == "signals":
+        return shown | {"plots": _lines(folder, generated, entry["label"], index)}
+    numeric = [c["name"] for c in data["schema"] if c["kind"] in NUMBERS]
+    if len(numeric) == 2 and len(data["schema"]) <= 3:
+        shown["plots"] = _plots(folder.real, generated, numeric, entry["label"], index)
+        if len(data["schema"]) == 2:        # the plots say it all
+            return shown | {"nearest": None}
+    associations = association_section(folder.arrays("associations", name, ("real", "generated")), data["schema"], entry["label"])
+    return shown | {"rows": _rows(folder, generated), "associations": associations} | _panels(folder, generated, entry, index)
 
 
 def _facts(entry: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -75,18 +67,25 @@ def _facts(entry: Mapping[str, Any]) -> list[tuple[str, str]]:
              ("Parameters", figure("parameters")), ("Evaluations per sample", figure("nfe")),
              ("Sampling", f"{figure('rows_per_s')} rows/s"), ("Peak memory", f"{figure('peak_memory_mib')} MiB")]
     options = ", ".join(f"{k}={v}" for k, v in entry["options"].items())
-    return facts + ([("Sampler", options)] if options else [])
+    return facts + ([("Sampler", options)] if options else []) + ([("Given", _given(entry["given"]))] if entry.get("given") else [])
 
 
-def _curve(directory: Path, entry: Mapping[str, Any], name: str, index: int) -> tuple[str, Markup] | None:
+def _given(given: Mapping[str, Any]) -> str:
+    """What a family was given: that all were given the same can be checked."""
+    budgets = list(dict.fromkeys(str(b) for b in given["budget"]))
+    threads = f"{given['threads']} thread{'s' * (given['threads'] != 1)}" if given["threads"] else "threads as usual"
+    return f"{', '.join(budgets)}, {given['rows']:,} rows, {threads}"
+
+
+def _curve(folder: Folder, entry: Mapping[str, Any], name: str, index: int) -> tuple[str, Markup] | None:
     """Caption and drawing of the held-out curves, or of the training loss where too few rows were held out.
 
     Other samplers of the same weights have no curve of their own.
     """
-    path = directory / "curves" / f"{name}.json"
-    if not path.exists():
+    curves = folder.json("curves", name, required=name == entry["family"])
+    if curves is None:
         return None
-    histories = [run["history"] for run in json.loads(path.read_text(encoding="utf-8"))]
+    histories = [run["history"] for run in curves]
     terms = {term for history in histories for point in history for term in point}
     term = next((t for t in ("held_out", "loss", *sorted(t for t in terms if t.endswith(".loss"))) if t in terms), None)
     runs = []
@@ -104,13 +103,13 @@ def _curve(directory: Path, entry: Mapping[str, Any], name: str, index: int) -> 
 # ------------------------------------------------------------------------------------------------------------------ images
 
 
-def _grids(samples: Samples, generated: np.ndarray, label: str, n_cards: int) -> list[tuple[str, str, str]]:
+def _grids(folder: Folder, generated: np.ndarray, label: str, n_cards: int) -> list[tuple[str, str, str]]:
     """Caption, address and spoken words of the real and the generated grid, with as many images as a small page allows."""
-    image = samples.schema[0]
+    image = folder.data["schema"][0]
     columns, rows = pictures.layout(image["height"], image["width"])
     for height in range(rows, 0, -1):
-        n = min(columns * height, len(samples.real), len(generated))
-        real, made = (pictures.data_uri(pictures.grid(x[:n], columns, image["top"])) for x in (samples.real, generated))
+        n = min(columns * height, len(folder.real), len(generated))
+        real, made = (pictures.data_uri(pictures.grid(x[:n], columns, image["top"])) for x in (folder.real, generated))
         if len(real) + len(made) <= PICTURES // n_cards:
             break
     return [("Real", real, f"{n} real images of the test part"),
@@ -120,9 +119,9 @@ def _grids(samples: Samples, generated: np.ndarray, label: str, n_cards: int) ->
 # ------------------------------------------------------------------------------------------------------------------ signals
 
 
-def _lines(samples: Samples, generated: np.ndarray, label: str, index: int) -> list[tuple[str, Markup]]:
+def _lines(folder: Folder, generated: np.ndarray, label: str, index: int) -> list[tuple[str, Markup]]:
     """Caption and drawing of real and of generated signals, in the frame of the real ones."""
-    real, made = (np.asarray(x, np.float64).reshape(*x.shape[:2], -1) for x in (samples.real, generated))
+    real, made = (np.asarray(x, np.float64).reshape(*x.shape[:2], -1) for x in (folder.real, generated))
     bounds = signals.frame(real)
     n_real, n_made = (min(len(x), signals.COLUMNS * signals.ROWS) for x in (real, made))
     return [("Real", signals.drawing(real, bounds, "ink", f"{n_real} real signals of the test part")),
@@ -146,28 +145,20 @@ def _plots(real: pd.DataFrame, generated: pd.DataFrame, names: Sequence[str], la
                                                      f"Scatter plot of {n} rows generated by {label}, in the same frame"))]
 
 
-def _rows(samples: Samples, generated: pd.DataFrame) -> dict[str, Any]:
+def _rows(folder: Folder, generated: pd.DataFrame) -> dict[str, Any]:
     """A few rows of both, as text."""
-    shown = samples.schema[:COLUMNS]
+    shown = folder.data["schema"][:COLUMNS]
     names = [c["name"] for c in shown]
-    few = {kind: [[_cell(v) for v in row] for row in frame[names].head(ROWS).itertuples(index=False)]
-           for kind, frame in (("real", samples.real), ("generated", generated))}
-    return few | {"columns": names, "numeric": [c["kind"] in NUMBERS for c in shown], "left_out": len(samples.schema) - len(shown)}
+    few = {kind: [[cell(v) for v in row] for row in frame[names].head(ROWS).itertuples(index=False)]
+           for kind, frame in (("real", folder.real), ("generated", generated))}
+    return few | {"columns": names, "numeric": [c["kind"] in NUMBERS for c in shown], "left_out": len(folder.data["schema"]) - len(shown)}
 
 
-def _cell(v: Any) -> str:
-    if pd.isna(v):
-        return ABSENT
-    if not isinstance(v, float):
-        return str(v)
-    return (f"{v:.0f}" if v.is_integer() else f"{v:.6g}").replace("-", "−")
-
-
-def _panels(samples: Samples, generated: pd.DataFrame, entry: Mapping[str, Any], index: int) -> dict[str, Any]:
+def _panels(folder: Folder, generated: pd.DataFrame, entry: Mapping[str, Any], index: int) -> dict[str, Any]:
     """The columns furthest from the real ones, the furthest first."""
     distance = {w["column"]: w["distance"] for w in entry["worst_columns"]}
-    ordered = sorted(samples.schema, key=lambda c: -distance.get(c["name"], 0.0))
-    return {"panels": [{"name": c["name"], "distance": distance.get(c["name"]), "chart": _panel(c, samples.real, generated, index)}
+    ordered = sorted(folder.data["schema"], key=lambda c: -distance.get(c["name"], 0.0))
+    return {"panels": [{"name": c["name"], "distance": distance.get(c["name"]), "chart": _panel(c, folder.real, generated, index)}
                        for c in ordered[:PANELS]],
             "worst": ordered[0]["name"] if distance and len(ordered) > 1 else None, "more": max(0, len(ordered) - PANELS)}
 

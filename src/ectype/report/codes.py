@@ -7,7 +7,6 @@ grey and the family has its colour.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,48 +14,42 @@ import pandas as pd
 from markupsafe import Markup
 from PIL import Image
 
-from ..errors import DataFileError
 from . import charts, pictures, signals
+from .folder import Folder
 from .numbers import number, short
 
 ALIKE = 0.02            # relative difference of two errors that is none
-ROOM = 1_200_000        # characters that the pictures of all cards may take together
+ROOM = 900_000          # characters that the pictures of all cards may take together
 KIND, LISTED, LINES = 4, 12, 6          # columns of each kind that are drawn, columns in the list of errors, signals
 SIZE = 320              # of the map
 UNIT = 32               # pixels of a filter, about
 POSITIVE, NEGATIVE = (47, 143, 208), (224, 112, 26)     # of weights, on light and on dark ground; zero is transparent
+NEEDED = ("map", "axes", "colours", "classes", "filters", "rebuilt")
 DRAWN = {"rebuilt": "{label}", "pca": "PCA of the same width", "from_code": "{label}, from the code alone"}
 
 
-def read_arrays(directory: Path, name: str) -> dict[str, np.ndarray]:
-    """The arrays of ``features/NAME.npz``."""
-    path = directory / "features" / f"{name}.npz"
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in ("map", "axes", "colours", "classes", "filters")} | {
-                key: file[key] for key in file.files if key.removeprefix("column_errors_") in DRAWN}
-    except (OSError, ValueError, KeyError) as error:
-        raise DataFileError(f"cannot read {path}", expected="what the code of a family keeps", got=str(error),
-                            hint="run `ectype compare` into this folder again") from error
-
-
-def code_section(directory: Path, entry: Mapping[str, Any], name: str, index: int, real: Any, data: Mapping[str, Any],
-                 n_cards: int) -> dict[str, Any] | None:
-    """What the page shows of a row's code, None for a row that has none. ``real`` are the test rows, ``index`` gives the colour."""
+def code_section(folder: Folder, entry: Mapping[str, Any], name: str, index: int, real: Any, n_cards: int) -> dict[str, Any] | None:
+    """What the page shows of a row's code, None for a row that has none, or whose arrays are gone. ``real`` are the test rows, ``index``
+    gives the colour."""
     figures = entry.get("code")
     if not figures:
         return None
-    arrays, label, schema = read_arrays(directory, name), entry["label"], data["schema"]
+    arrays, label, data = folder.arrays("features", name, NEEDED, required=True), entry["label"], folder.data
+    if arrays is None:
+        return None
+    schema = data["schema"]
     shown: dict[str, Any] = {"words": _words(figures, label, data["split"]["evaluated"]), "map": _map(arrays, figures, label),
                              "classes": [(f"k{i}", text) for i, text in enumerate(arrays["classes"])], "pca": "pca" in arrays,
-                             "strips": [], "plots": [], "panels": []}
+                             "strips": [], "plots": [], "panels": [], "filters": None}
     filters = arrays["filters"]
     if data["kind"] == "images":
-        strips = _strips(arrays, figures, real, schema[0], label, ROOM // n_cards)
+        strips = [] if real is None else _strips(arrays, figures, real, schema[0], label, ROOM // n_cards)
         return shown | {"strips": strips, "filters": _weight_pictures(filters, label)}
     if data["kind"] == "signals":
-        return shown | {"plots": [_overlaid(arrays, real, label, index)], "filters": _weight_lines(filters, label, index)}
-    return shown | {"panels": _columns(arrays, real, schema, label, index), "filters": _weight_cells(filters, schema, label)}
+        plots = [] if real is None else [_overlaid(arrays, real, label, index)]
+        return shown | {"plots": plots, "filters": _weight_lines(filters, label, index)}
+    panels = [] if real is None else _columns(arrays, real, schema, label, index)
+    return shown | {"panels": panels, "filters": _weight_cells(filters, schema, label)}
 
 
 # ------------------------------------------------------------------------------------------------------------------ words

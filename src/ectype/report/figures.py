@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .numbers import best, decimals, number, spread
+from .numbers import best, between, decimals, number
 
 TABLES = (      # groups of metrics, title, what the table says
     (("quality",), "Quality", "How hard the samples are to tell from real rows."),
@@ -35,7 +35,9 @@ def _table(results: Mapping[str, Any], measured: Sequence[str], groups: Sequence
         digits = decimals(m, [f["mean"] for f in figures.values()])
         columns.append((m, digits, set() if m in PLAIN else best(m, figures, digits)))
     n_seeds = len(results["settings"]["seeds"])
-    floor = [number(m, results["floor"].get(m), digits) for m, digits, _ in columns]
+    intervals = results["floor_intervals"]
+    floor = [{"text": number(m, results["floor"].get(m), digits), "interval": between(m, intervals.get(m), digits)}
+             for m, digits, _ in columns]
     judged = [n for n, e in dummies.items() if any(m in e["metrics"] for m in metrics)]
     return {"id": groups[0], "title": title, "about": about,
             "heads": [{"title": about_metrics[m]["title"], "note": _note(m, about_metrics[m])} for m in metrics],
@@ -55,6 +57,6 @@ def _row(name: str, entry: Mapping[str, Any], columns: Sequence[tuple[str, int |
         figure = entry["metrics"].get(m, {})
         bound = BOUNDS.get(m, "") if entry.get("likelihood") == "bound" and figure.get("mean") is not None else ""
         few = f"n={figure['n']}" if 0 < figure.get("n", 0) < min(n_seeds, 2) else ""
-        cells.append({"text": number(m, figure.get("mean"), digits), "spread": spread(m, figure, digits) or few,
+        cells.append({"text": number(m, figure.get("mean"), digits), "interval": between(m, figure, digits), "few": few,
                       "best": name in winners, "bound": bound})
     return {"name": name, "label": entry["label"], "cells": cells}

@@ -1,4 +1,4 @@
-"""How a figure is written: as many digits as it deserves, the spread in the same digits."""
+"""How a figure is written: as many digits as it deserves, its interval in the same digits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import pandas as pd
+
 ABSENT = "–"
+NUMBERS = ("numeric", "integer")        # kinds of columns
 SHARES = {"c2st", "density", "coverage", "precision", "recall", "memorisation", "duplicates"}       # written in two decimals
 WHOLE = {"nfe", "parameters"}       # known exactly
 FREE = {"rows_per_s", "fit_s", "peak_memory_mib"}       # spread over magnitudes: each has digits of its own
@@ -35,12 +38,14 @@ def number(metric: str, value: float | None, digits: int | None = None) -> str:
     return f"{value:,.{digits}f}".replace("-", "−")
 
 
-def spread(metric: str, figure: Mapping[str, Any], digits: int | None = None) -> str:
-    """The standard deviation over seeds in the digits of its mean, or nothing where it says nothing."""
-    std, mean = figure.get("std"), figure.get("mean")
-    if std is None or mean is None or metric in WHOLE:
+def between(metric: str, figure: Mapping[str, Any] | None, digits: int | None = None) -> str:
+    """The interval of a figure in the digits of its mean, ``(0.66–0.74)``; nothing where there is none or where it says nothing."""
+    low, high, mean = ((figure or {}).get(k) for k in ("low", "high", "mean"))
+    if low is None or high is None or metric in WHOLE:
         return ""
-    return f"±{std:,.{_own(mean) if digits is None else digits}f}"
+    if digits is None and metric not in SHARES:
+        digits = _own(high if mean is None else mean)
+    return f"({number(metric, low, digits)}–{number(metric, high, digits)})"
 
 
 def _own(value: float) -> int:
@@ -53,6 +58,15 @@ def short(value: float) -> str:
         if abs(value) >= size:
             return f"{value / size:.3g}{unit}".replace("-", "−")
     return f"{value:.3g}".replace("-", "−")
+
+
+def cell(v: Any) -> str:
+    """A value of a table's row, in at most six significant digits."""
+    if pd.isna(v):
+        return ABSENT
+    if not isinstance(v, float):
+        return str(v)
+    return (f"{v:.0f}" if v.is_integer() else f"{v:.6g}").replace("-", "−")
 
 
 def best(metric: str, figures: Mapping[str, Mapping[str, Any]], digits: int | None = None) -> set[str]:

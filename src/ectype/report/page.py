@@ -1,14 +1,15 @@
 """``report.html``: one self-contained page, drawn from the files that a comparison wrote.
 
-The page answers in the order in which a reader asks: which one, how far apart are they, why, in figures, what do the samples look
-like, what do these figures mean, on which data, and how to get the same again. No script is needed, nothing is fetched.
+The page answers in the order in which a reader asks: which one and in plain words why, what became of the known table, how far apart are
+they, why, in figures, what do the samples look like, what do these figures mean, on which data, and how to get the same again. No script is
+needed, nothing is fetched. What is gone of the folder is named, and the rest is drawn.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
+import webbrowser
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,19 +20,23 @@ from markupsafe import Markup
 
 from ..errors import DataFileError
 from . import charts
-from .cards import Samples, card
+from .cards import card
 from .figures import DIRECTIONS, figure_tables
+from .folder import MARKS, Folder, interval
 from .tradeoff import Spot, tradeoff
+from .words import known_table, title, verdict
 
-SCHEMA_VERSION = 1      # of results.json
-MARKS = ("quality", "speed", "coverage")
 SIZES = ((860, 480), (360, 420))        # of the picture: on a laptop and on paper, on a telephone
+SHEETS = ("drawing.css", "page.css")
+WORDS = {"yes": "earned", "no": "not earned", "uncertain": "uncertain", None: "not measured"}
+SIGNS = {"yes": "●", "no": "○", "uncertain": "◐", None: "–"}
 
 
 def write_report(directory: str | os.PathLike) -> Path:
-    """Draw ``report.html`` from ``results.json``, ``samples/`` and ``curves/`` in a folder, into that folder; returns its path.
+    """Draw ``report.html`` from ``results.json`` and the files beside it, into their folder; returns its path.
 
-    Raises :class:`DataFileError` where these files are missing or cannot be read, and where the page cannot be written.
+    Files other than ``results.json`` may be missing: the page says which. Raises :class:`DataFileError` for a folder without results, for
+    results of an unknown format, and where the page cannot be written.
     """
     directory = Path(directory)
     html = render(directory)
@@ -43,54 +48,46 @@ def write_report(directory: str | os.PathLike) -> Path:
     return path
 
 
+def open_page(path: str | os.PathLike) -> bool:
+    """Show a page in the browser; False where there is none to show it."""
+    return webbrowser.open(Path(path).resolve().as_uri())
+
+
 def render(directory: Path) -> str:
     """The page as text."""
-    results = read_results(directory)
-    data, models = results["data"], results["models"]
-    numbers = _numbers(models)
+    folder = Folder(directory)
+    results, data = folder.results, folder.data
+    models = results["models"]
+    numbers = numbered(models)
     measured = [name for name in models if name in results["marks"]]
-    samples = Samples(directory, data)
+    first = results["pick"]["candidates"]
+    cards = [card(folder, name, numbers[name]) for name in sorted(measured, key=lambda n: first.index(n) if n in first else len(first))]
     here = Path(__file__).parent
     templates = jinja2.Environment(loader=jinja2.FileSystemLoader(here), autoescape=True, trim_blocks=True, lstrip_blocks=True,
                                    undefined=jinja2.StrictUndefined)
     return templates.get_template("page.html.j2").render(
-        css=Markup((here / "page.css").read_text(encoding="utf-8")), results=results, data=data, models=models, mark_names=MARKS,
-        title=_title(results), facts=_facts(results), measured=measured, keys={name: charts.key(i) for name, i in numbers.items()},
+        css=Markup("".join((here / sheet).read_text(encoding="utf-8") for sheet in SHEETS)), results=results, data=data, models=models,
+        mark_names=MARKS, words=WORDS, signs=SIGNS, title=title(results), verdict=verdict(results), known=known_table(results),
+        facts=facts(results), measured=measured, keys={name: charts.key(i) for name, i in numbers.items()},
         failed=[name for name, e in models.items() if e["error"] and name == e["family"]],
-        pictures=[_picture(results, numbers, width, height) for width, height in SIZES] if measured else [],
-        tables=figure_tables(results, measured), directions=DIRECTIONS,
-        cards=[card(directory, results, samples, name, numbers[name])
-               for name in sorted(measured, key=lambda name: name != results["pick"]["name"])],
+        pictures=[picture(results, width, height) for width, height in SIZES] if measured else [],
+        tables=figure_tables(results, measured), directions=DIRECTIONS, cards=cards, missing=folder.missing,
         columns=[(c["name"], c["kind"], _column(c)) for c in data["schema"]], repeat=_repeat(results))
 
 
-def read_results(directory: Path) -> dict[str, Any]:
-    """``results.json`` of a folder, checked for its version."""
-    path = directory / "results.json"
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-        version = results["schema_version"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataFileError(f"cannot read {path}", expected="the results of a comparison", got=str(error) or type(error).__name__,
-                            hint="run `ectype compare` into this folder again") from error
-    if version != SCHEMA_VERSION:
-        raise DataFileError(f"{path} has another format", expected=f"schema_version {SCHEMA_VERSION}", got=version,
-                            hint="draw it with the version of ectype that wrote it, or run the comparison again")
-    return results
-
-
-def _numbers(models: Mapping[str, Any]) -> dict[str, int]:
+def numbered(models: Mapping[str, Any]) -> dict[str, int]:
     """The number that gives each row its colour and shape: its place on the page."""
     return {name: i for i, name in enumerate(models)}
 
 
-def _picture(results: Mapping[str, Any], numbers: Mapping[str, int], width: int, height: int) -> Markup:
-    marks, thresholds, spots = results["marks"], results["thresholds"], []
+def picture(results: Mapping[str, Any], width: int, height: int) -> Markup:
+    """Quality against speed, coverage as size."""
+    marks, thresholds, spots, numbers = results["marks"], results["thresholds"], [], numbered(results["models"])
     for name, e in results["models"].items():
         rate = e["metrics"].get("rows_per_s", {}).get("mean")
         if rate and name in marks and marks[name]["scores"]["quality"]["mean"] is not None:
             quality, coverage = marks[name]["scores"]["quality"], marks[name]["scores"]["coverage"]
-            spots.append(Spot(e["label"], numbers[name], rate, quality["mean"], quality["std"], coverage["mean"]))
+            spots.append(Spot(e["label"], numbers[name], rate, quality["mean"], interval(quality), coverage["mean"]))
     if not spots:
         return Markup("")
     mixture = marks.get("gaussian_mixture", {"scores": {"quality": {"mean": None}}})["scores"]["quality"]["mean"]
@@ -101,15 +98,7 @@ def _picture(results: Mapping[str, Any], numbers: Mapping[str, int], width: int,
 # ------------------------------------------------------------------------------------------------------------------ words
 
 
-def _title(results: Mapping[str, Any]) -> str:
-    name, pick = results["data"]["name"], results["pick"]["name"]
-    if pick is None:
-        return f"No family could be trained on {name}"
-    title = results["models"][pick]["title"]
-    return f"For {name}, pick the {title[:1].lower()}{title[1:]}"
-
-
-def _facts(results: Mapping[str, Any]) -> str:
+def facts(results: Mapping[str, Any]) -> str:
     """What was compared on what, in one line."""
     data, settings = results["data"], results["settings"]
     if data["kind"] == "images":

@@ -13,10 +13,10 @@ WIDTH = 480                     # of a grid, about
 GAP = 2
 
 
-def tile_size(height: int, width: int) -> tuple[int, int]:
+def tile_size(height: int, width: int, largest: int = LARGEST) -> tuple[int, int]:
     """(height, width) of one image in a grid."""
     longest = max(height, width)
-    scale = max(1, -(-SMALLEST // longest)) if longest <= LARGEST else LARGEST / longest
+    scale = max(1, -(-SMALLEST // longest)) if longest <= largest else largest / longest
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
@@ -27,11 +27,11 @@ def layout(height: int, width: int) -> tuple[int, int]:
     return columns, int(np.clip(0.6 * columns * w // h, 2, 6))
 
 
-def grid(images: np.ndarray, columns: int, top: float) -> Image.Image:
+def grid(images: np.ndarray, columns: int, top: float, largest: int = LARGEST) -> Image.Image:
     """Tiles on a transparent ground: images ``(N, H, W)`` or ``(N, H, W, C)`` with levels ``0 … top``."""
     levels = np.clip(np.round(np.asarray(images, np.float64) * (255 / top)), 0, 255).astype(np.uint8)
     tiles = [Image.fromarray(_visible(level)) for level in levels]
-    height, width = tile_size(*levels.shape[1:3])
+    height, width = tile_size(*levels.shape[1:3], largest)
     rows = -(-len(tiles) // columns)
     mode = "RGBA" if tiles[0].mode == "RGB" else "LA"
     sheet = Image.new(mode, (columns * (width + GAP) - GAP, rows * (height + GAP) - GAP))
@@ -40,6 +40,15 @@ def grid(images: np.ndarray, columns: int, top: float) -> Image.Image:
         tile = tile.resize((width, height), Image.Resampling.NEAREST if enlarge else Image.Resampling.LANCZOS)
         sheet.paste(tile.convert(mode), (i % columns * (width + GAP), i // columns * (height + GAP)))
     return sheet
+
+
+def fitted(images: np.ndarray, columns: int, top: float, room: int) -> str:
+    """The address of a grid that takes about ``room`` characters at most: of larger images, with smaller tiles."""
+    for largest in (LARGEST, 64, 48, 32):
+        uri = data_uri(grid(images, columns, top, largest))
+        if len(uri) <= room:
+            break
+    return uri
 
 
 def _visible(level: np.ndarray) -> np.ndarray:

@@ -10,11 +10,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from .numbers import ABSENT, best, number, short
+from .folder import mark_word
+from .numbers import ABSENT, best, between, number, short
 
 COLUMNS = {"c2st": "C2ST", "frechet_features": "Fréchet", "coverage": "coverage", "recall": "recall", "memorisation": "memor.",
            "rows_per_s": "rows/s", "nfe": "NFE"}
-SPREAD = {"c2st", "coverage"}       # the figures whose spread over seeds fits in
+INTERVAL = {"c2st"}         # the figures whose interval fits in
 MARKS = {"quality": "Q", "speed": "S", "coverage": "C"}
 
 
@@ -47,12 +48,14 @@ def render_table(results: Mapping[str, Any]) -> RenderableType:
     if pick["name"] is not None:
         parts.append(Text(f"Pick for {results['data']['name']}: {models[pick['name']]['label']}", "bold"))
     parts += [Text(pick["reason"]), *(Text(note) for note in pick["notes"])]
-    parts.append(Text("Marks: Q quality, S speed, C coverage. C2ST: 0.5 is ideal. NFE: network evaluations per sample.", "dim"))
+    parts.append(Text("Marks: Q quality, S speed, C coverage; q, s, c where the interval straddles what is asked. C2ST: 0.5 is ideal, in "
+                      "brackets the 95% interval. NFE: network evaluations per sample.", "dim"))
     return Group(*parts)
 
 
 def _earned(marks: Mapping[str, Any]) -> Text:
-    return Text(" ").join(Text(letter, "bold green") if marks[m] else Text("·", "dim") for m, letter in MARKS.items())
+    written = {"yes": lambda letter: Text(letter, "bold green"), "uncertain": lambda letter: Text(letter.lower(), "yellow")}
+    return Text(" ").join(written.get(mark_word(marks[m]), lambda letter: Text("·", "dim"))(letter) for m, letter in MARKS.items())
 
 
 def _figure(metric: str, entry: Mapping[str, Any]) -> str:
@@ -61,5 +64,5 @@ def _figure(metric: str, entry: Mapping[str, Any]) -> str:
         return ABSENT
     if metric == "rows_per_s":
         return short(figure["mean"])
-    std = figure.get("std")
-    return number(metric, figure["mean"]) + (f" ±{std:.2f}" if std is not None and metric in SPREAD else "")
+    written = between(metric, figure) if metric in INTERVAL else ""
+    return f"{number(metric, figure['mean'])} {written}".rstrip()

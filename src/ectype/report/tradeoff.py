@@ -27,13 +27,13 @@ Box = tuple[float, float, float, float]     # left, top, right, bottom
 
 @dataclass(frozen=True)
 class Spot:
-    """One row in the picture: where it stands, how its seeds spread, how much it covers."""
+    """One row in the picture: where it stands, how certain that is, how much it covers."""
 
     label: str
     index: int
     rate: float                 # rows per second
     quality: float              # share of the gap to real data that is closed
-    spread: float | None
+    interval: tuple[float, float] | None    # of the quality
     coverage: float | None      # share of what real rows cover
 
 
@@ -78,10 +78,12 @@ def tradeoff(spots: Sequence[Spot], *, mixture: float | None, threshold: float, 
     marks = [(s, frame.x(s.rate), frame.y(s.quality), r) for s, r in zip(spots, radii, strict=True)]
     bodies = [(x - 1.2 * r, y - 1.2 * r, x + 1.2 * r, y + 1.2 * r) for _, x, y, r in marks]
     parts = [*_axes(frame, threshold, slowest)]
-    rulers, notes, taken = _rulers(frame, mixture, threshold, slowest, bodies)
+    whiskers = [(frame.x(s.rate), frame.y(s.interval[1]), frame.y(s.interval[0]), s) for s in spots if s.interval]
+    rulers, notes, taken = _rulers(frame, mixture, threshold, slowest, bodies, [(x - 3, high, x + 3, low) for x, high, low, _ in whiskers])
     parts += rulers + notes
-    whiskers = [(frame.x(s.rate), frame.y(s.quality + s.spread), frame.y(s.quality - s.spread), s) for s in spots if s.spread]
-    parts += [line(x, high, x, low, f"whisker {colour(s.index)}") for x, high, low, s in whiskers]
+    for x, high, low, s in whiskers:
+        cls = f"whisker {colour(s.index)}"
+        parts += [line(x, high, x, low, cls), line(x - 3, high, x + 3, high, cls), line(x - 3, low, x + 3, low, cls)]
     parts += [marker(shape(s.index), x, y, r, f"mark {colour(s.index)}") for s, x, y, r in sorted(marks, key=lambda m: -m[3])]
     crossed = [(LEFT, frame.y(q) - 1, frame.right, frame.y(q) + 1) for q in (threshold, mixture) if q is not None]
     crossed += [(frame.x(slowest) - 1, TOP, frame.x(slowest) + 1, frame.y(LOWEST))]
@@ -95,9 +97,13 @@ def tradeoff(spots: Sequence[Spot], *, mixture: float | None, threshold: float, 
         if math.dist(nearest, (x, y)) > 1.2 * r + 12:
             parts.append(line(*nearest, x, y, "leader"))
         parts += [text(box[0], box[1] + 12, s.label, "name"), text(box[0], box[1] + 25, below, "note")]
-    said = "; ".join(f"{s.label}: {s.quality:.0%} of the gap closed, {short(s.rate)} rows per second"
+    said = "; ".join(f"{s.label}: {s.quality:.0%} of the gap closed{_between(s.interval)}, {short(s.rate)} rows per second"
                      + (f", covers {s.coverage:.0%}" if s.coverage is not None else "") for s in spots)
     return svg(width, height, f"Quality against sampling speed, coverage as size. {said}.", parts, "chart tradeoff")
+
+
+def _between(interval: tuple[float, float] | None) -> str:
+    return f" ({interval[0]:.0%} to {interval[1]:.0%})" if interval else ""
 
 
 def _axes(frame: Frame, threshold: float, slowest: float) -> list[str]:
@@ -115,8 +121,8 @@ def _axes(frame: Frame, threshold: float, slowest: float) -> list[str]:
             text(frame.right, frame.height - 6, "rows per second (log) →", "title", "end")]
 
 
-def _rulers(frame: Frame, mixture: float | None, threshold: float, slowest: float,
-            bodies: Sequence[Box]) -> tuple[list[str], list[str], list[Box]]:
+def _rulers(frame: Frame, mixture: float | None, threshold: float, slowest: float, bodies: Sequence[Box],
+            whiskers: Sequence[Box]) -> tuple[list[str], list[str], list[Box]]:
     """The threshold lines, the words on them, and the room that marks and words take."""
     left, right = LEFT + 4, frame.right
     lines = [line(LEFT, frame.y(threshold), right, frame.y(threshold), "threshold"),
@@ -130,9 +136,9 @@ def _rulers(frame: Frame, mixture: float | None, threshold: float, slowest: floa
     notes = []
     for said, y, starts in words:
         width = _width(said, 11)
-        starts = starts or [right - width, left, (left + right - width) / 2]
+        starts = starts or [right - width, left, *((1 - k / 8) * left + k / 8 * (right - width) for k in (4, 2, 6, 1, 3, 5, 7))]
         options = [(x, y + top, x + width, y + top + 12) for top in (-14, 3) for x in starts]
-        box = min(options, key=lambda b: _overlap(b, taken))
+        box = min(options, key=lambda b: _overlap(b, [*taken, *whiskers]))
         taken.append(box)
         notes.append(text(box[0], box[3] - 2, said, "note"))
     return lines, notes, taken

@@ -13,21 +13,26 @@ At the one-hot features of a categorical column the best x_hat is the probabilit
 error is the cross-entropy. Where the noise is so small that x_t itself tells the category, what it says is added to the logits (Bayes'
 rule): :meth:`Denoising.with_evidence`.
 
+What an image comes out as is nearly right everywhere: paper is 1 or 2 where it should be 0. So its levels pass through a tone curve
+(:mod:`ectype.prob.tone`), fitted after training to samples in as many steps as the family takes (:attr:`Denoising.toned`).
+
 Dieleman et al., *Continuous diffusion for categorical data*, 2022, section 3. Ho & Salimans, *Classifier-free diffusion guidance*, 2022.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..data.schema import Schema
 from ..errors import InvalidParameterError
 from ..nn import build
 from ..prob.solvers import Sampler, Variance, ancestral, ddim, dpm, heun, inpaint
+from ..prob.tone import Tone
 from ..prob.transport import deal
 from ..rng import Rows, Shared
 from ..spec import Net
@@ -36,6 +41,7 @@ from .objective import Objective
 Pairing = Literal["optimal", "random"]
 SMALLEST_SCALE = 0.25   # of a feature: a rare category's one-hot must not be blown up to unit variance
 MOST_STEPS = 10_000
+TONED = 256             # pictures that a tone curve is fitted to
 DECIDED = 2.0           # log signal-to-noise ratio above which x_t itself tells the category
 
 
@@ -46,6 +52,8 @@ class Denoising(Objective):
     """
 
     lead = 0
+    toned: ClassVar[Mapping[int, Mapping[str, Any]]] = {20: {"sampler": "dpm"}}
+    """Numbers of steps that have a tone curve of their own, with the options of :meth:`generate` that its samples are drawn with."""
 
     def __init__(self, schema: Schema, condition: Schema | None, net: Net, drop_condition: float):
         super().__init__(schema, condition)
@@ -60,6 +68,7 @@ class Denoising(Objective):
         if schema.is_table:
             signs[self.features.n_numbers : self.features.n_numbers + self.features.n_signs] = True
         self.any_signs = schema.is_image or bool(signs.any())
+        self.tones = nn.ModuleDict({str(steps): Tone(self.shape[0]) for steps in self.toned} if schema.is_image else {})
         self.register_buffer("signs", signs | torch.tensor(schema.is_image), persistent=False)
 
     def prepare(self, x: Tensor, c: Tensor | None) -> None:
@@ -195,9 +204,32 @@ class Denoising(Objective):
         """From noise to data in ``steps`` equal steps."""
         return torch.linspace(1, 0, steps + 1, device=self.center.device)
 
-    def sample(self, noise: Rows, c: Tensor | None, *, steps: int = 50, sampler: Sampler = "ddim", eta: float = 0.0,
-               variance: Variance = "small", guidance: float = 1.0) -> Tensor:
-        """Stored rows, in so many steps of a sampler of :mod:`ectype.prob.solvers`."""
+    def conclude(self, x: Tensor, c: Tensor | None) -> None:
+        """The tone curves, from ``TONED`` training pictures and as many samples of their conditions."""
+        some = torch.linspace(0, len(x) - 1, min(len(x), TONED), device=x.device).long() if self.tones else ()
+        for name, tone in self.tones.items():
+            noise = Rows(int(torch.randint(2**62, ())), 0, len(some), x.device)
+            f = self.generate(noise, None if c is None else c[some], steps=int(name), **self.toned[int(name)])
+            tone.fit(self.unscaled(f), self.features.embed(x[some]))
+
+    def unscaled(self, f: Tensor) -> Tensor:
+        """Features as a :class:`~ectype.prob.relax.Relaxation` has them."""
+        return f * self.scale + self.center
+
+    def tone(self, f: Tensor, steps: int) -> Tensor:
+        """Unscaled features of a sample through the curve of the nearest number of steps that is not larger; of a table, as they are."""
+        if not self.tones:
+            return f
+        return self.tones[str(max((k for k in self.toned if k <= steps), default=min(self.toned)))](f)
+
+    def sample(self, noise: Rows, c: Tensor | None, *, steps: int = 50, **options: Any) -> Tensor:
+        """Stored rows; options of :meth:`generate`."""
+        f = self.generate(noise, c, steps=steps, **options)
+        return self.features.draw(self.tone(self.unscaled(f), steps), noise)
+
+    def generate(self, noise: Rows, c: Tensor | None, *, steps: int, sampler: Sampler = "ddim", eta: float = 0.0,
+                 variance: Variance = "small", guidance: float = 1.0) -> Tensor:
+        """Scaled features of new rows, in so many steps of a sampler of :mod:`ectype.prob.solvers`."""
         c = self.embed_condition(c)
         x, times = noise.normal(*self.shape), self.times(steps)
 
@@ -216,7 +248,7 @@ class Denoising(Objective):
             x = ddim(denoise, at, times, x, draw, eta=eta)
         else:
             x = (heun if sampler == "heun" else dpm)(denoise, at, times, x)
-        return self.features.draw(x * self.scale + self.center, noise)
+        return x
 
     def impute(self, x: Tensor, known: Tensor, banned: Tensor, noise: Rows, c: Tensor | None, *, steps: int, resample: int) -> Tensor:
         """Stored rows whose ``known`` features (1 in a mask of their shape) are those of ``x`` and whose others are sampled given them;

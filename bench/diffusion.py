@@ -1,0 +1,155 @@
+"""Diffusion and the few-step model against their bars, one thread, defaults unless said.
+
+* ``mnist``, ``fashion``: DDPM, and the shortcut model, ``--budget`` each on the 60,000 training pictures, one seed since a seed takes over
+  five minutes. Judged against the test file as ``ectype compare`` judges, 2,000 against 2,000, with 2,000 more test pictures for the floor:
+  DDPM with 250 ancestral steps and with 20 of DPM-Solver++(2M), the shortcut in 4, 2 and 1. Bars: Fréchet distances at most twice the
+  floor's, C2ST AUROC at most 0.70, coverage at least 0.95 of its floor; 20 steps within 5 % of 250; the shortcut in 4 at most 1.25 times
+  DDPM's Fréchet distance, 0.95 times its coverage and recall, 50 times its rows/s, in 1 at most 1.6 times the distance.
+* ``grid``: 25 Gaussians, 60 s, three seeds: modes and samples near one at 1, 2 and 4 evaluations. Bar: all modes at 4.
+* ``adult``: DDPM, 10 minutes on the training file, judged on the test file: AUROC of boosted trees that tell generated rows from real ones
+  (bar 0.70), and of boosted trees that learn the income from as many generated rows as there are real ones (bar: within 0.02 of those that
+  learn from the real ones).
+* ``speed PYTHON``: a U-Net of the same parameters and arithmetic as that of denoising-diffusion-pytorch, trained and sampled on pictures of
+  32 × 32, in processor time of one thread each; ``PYTHON`` is an interpreter of an environment that has the peer.
+
+``python -m bench.diffusion PART … [--budget 20m] [--save FOLDER]`` with ECTYPE_DATA_DIR. Each part writes ``results/diffusion_PART.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.metrics import roc_auc_score
+
+from bench.gan import JUDGED, pictures
+from bench.record import ROOT, write
+from ectype import DDPM, Shortcut, Train
+from ectype.data.schema import Schema
+from ectype.data.sources import load
+from ectype.data.toy import mode_report
+from ectype.metrics import Evaluator
+
+SAMPLERS = {"250 steps": {"sampler": "ancestral", "steps": 250}, "dpm 20": {"sampler": "dpm", "steps": 20}}
+FEW = {f"{k} steps": {"steps": k} for k in (4, 2, 1)}
+ROUNDS, TRAINED, SAMPLED, DDIM_STEPS = 3, 12, 64, 50
+
+
+def judged(part: str, budget: str, save: Path | None) -> dict[str, Any]:
+    """Both models on pictures, each with its samplers."""
+    X, y, X_test, _ = pictures(part)
+    schema, rows = Schema.fit(X), np.random.default_rng(1).permutation(len(X_test))
+    parts = (schema.encode(v) for v in (X, X_test[rows[JUDGED : 2 * JUDGED]], X_test[rows[:JUDGED]]))
+    evaluator = Evaluator(schema, *parts, labels=y, seed=0)
+    floor = evaluator.floor()
+    found: dict[str, Any] = {"floor": {k: round(float(v), 4) for k, v in floor.items()}}
+    for name, cls, samplers in (("ddpm", DDPM, SAMPLERS), ("shortcut", Shortcut, FEW)):
+        start = time.process_time()
+        model = cls(train=Train(budget=budget, threads=1), random_state=0).fit(X)
+        found[name] = {"steps": model.n_steps_, "wall_s": round(model.fit_s_, 1), "cpu_s": round(time.process_time() - start, 1),
+                       "parameters": model.n_parameters_, "events": model.events_}
+        if save is not None:
+            model.save(save / f"{part}-{name}")
+        for title, options in samplers.items():
+            start = time.process_time()
+            S = model.sample(JUDGED, random_state=0, **options)
+            seconds = time.process_time() - start
+            values = evaluator.evaluate(schema.encode(S), 0)
+            found[name][title] = {"rows_per_cpu_s": round(JUDGED / seconds, 2), **{k: round(float(v), 4) for k, v in values.items()},
+                                  **{f"{k}_of_floor": round(values[k] / floor[k], 3)
+                                     for k in ("frechet_pca", "frechet_features", "coverage", "recall")}}
+            write(f"diffusion_{part}", {"threads": 1, "budget": budget, **found})
+    teacher = found["ddpm"]["250 steps"]
+    found["beside_250_steps"] = {
+        title: {k: round(found[model][title][k] / teacher[k], 3)
+                for k in ("frechet_pca", "frechet_features", "coverage", "recall", "rows_per_cpu_s")}
+        for model, title in (("ddpm", "dpm 20"), *(("shortcut", t) for t in FEW))}
+    return found
+
+
+def grid() -> dict[str, Any]:
+    """The few-step model on 25 Gaussians."""
+    data, runs = load("gaussians25"), []
+    for seed in range(3):
+        rows = np.random.default_rng(seed).permutation(data.n_rows)
+        model = Shortcut(train=Train(budget="60s", threads=1), random_state=seed).fit(data.X.iloc[rows[:3000]].reset_index(drop=True))
+        for steps in (4, 2, 1):
+            report = mode_report(model.sample(1000, random_state=seed, steps=steps), data.truth)
+            runs.append({"seed": seed, "fit_steps": model.n_steps_, "evaluations": steps, "modes": report.hit,
+                         "share": round(report.share, 4)})
+    return {"bar": "25 modes at 4 evaluations", "passed": all(r["modes"] == 25 for r in runs if r["evaluations"] == 4), "runs": runs}
+
+
+def adult(budget: str) -> dict[str, Any]:
+    """DDPM on Adult."""
+    folder = Path(os.environ["ECTYPE_DATA_DIR"]) / "adult"
+    train, test = (load(folder / f"adult_{part}.csv.gz").X for part in ("train", "test"))
+    schema = Schema.fit(train)
+    train, test = (X[schema.accepts(X)].reset_index(drop=True) for X in (train, test))
+    rows = np.random.default_rng(0).permutation(len(test))
+    a, b = (test.iloc[part].reset_index(drop=True) for part in np.array_split(rows, 2))
+    start = time.process_time()
+    model = DDPM(train=Train(budget=budget, threads=1), random_state=0).fit(train)
+    found: dict[str, Any] = {"steps": model.n_steps_, "cpu_s": round(time.process_time() - start, 1), "parameters": model.n_parameters_}
+    evaluator = Evaluator(schema, *(schema.encode(X) for X in (train, a, b)), seed=0)
+    floor = evaluator.floor()
+    found["floor"] = {k: round(float(v), 4) for k, v in floor.items()}
+    S = model.sample(len(train), random_state=0, sampler="dpm", steps=50)
+    found["values"] = {k: round(float(v), 4) for k, v in evaluator.evaluate(schema.encode(S), 0).items()}
+    found["income_auc"] = {"real": income_auc(train, test), "generated": income_auc(S, test)}
+    return found
+
+
+def income_auc(train: Any, test: Any) -> float:
+    """AUROC on real test rows of boosted trees that learn the last column from ``train``."""
+    schema, target = Schema.fit(train), train.columns[-1]
+    j = list(train.columns).index(target)
+    test = test[schema.accepts(test)]
+    a, b = schema.encode(train), schema.encode(test)
+    categorical = [block.type == "category" for i, block in enumerate(schema.blocks) if i != j]
+    trees = HistGradientBoostingClassifier(categorical_features=categorical, random_state=0).fit(np.delete(a, j, 1), a[:, j])
+    return round(float(roc_auc_score(b[:, j], trees.predict_proba(np.delete(b, j, 1))[:, 1])), 4)
+
+
+def speed(python: str) -> dict[str, Any]:
+    """Ours and the peer in turns."""
+    from bench.unet import ours
+
+    rounds = []
+    for _ in range(ROUNDS):
+        peer = subprocess.run([python, str(ROOT / "bench" / "ddp_peer.py"), str(TRAINED), str(SAMPLED), str(DDIM_STEPS)], check=True,
+                              capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        rounds.append({"peer": json.loads(peer.stdout), "ours": ours(TRAINED, SAMPLED, DDIM_STEPS)})
+    ratio = {k: round(statistics.median(r["ours"][k] / r["peer"][k] for r in rounds), 2)
+             for k in ("train_images_per_s", "sample_images_per_s")}
+    return {"bar": "training 4 times, sampling 3 times", "ratio": ratio, "rounds": rounds}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("parts", nargs="+", help="mnist, fashion, grid, adult, or: speed PYTHON")
+    parser.add_argument("--budget", default=None, help="of each model: 20m for pictures, 10m for Adult")
+    parser.add_argument("--save", type=Path, help="a folder to keep the trained models in")
+    flags = parser.parse_args()
+    torch.set_num_threads(1)
+    if flags.parts[0] == "speed":
+        write("diffusion_speed", {"threads": 1, **speed(flags.parts[1])})
+        return
+    for part in flags.parts:
+        budget = flags.budget or ("10m" if part == "adult" else "20m")
+        found = {"grid": grid, "adult": lambda budget=budget: adult(budget)}.get(
+            part, lambda part=part, budget=budget: judged(part, budget, flags.save))()
+        write(f"diffusion_{part}", {"threads": 1, **({} if part == "grid" else {"budget": budget}), **found})
+
+
+if __name__ == "__main__":
+    main()
