@@ -51,8 +51,8 @@ def main():
     with torch.no_grad():
         model.sample(batch_size=samples)
     sampled = time.process_time() - start
-    print(json.dumps({"parameters": sum(p.numel() for p in net.parameters()), "train_images_per_s": BATCH * steps / trained,
-                      "sample_images_per_s": samples / sampled, "ddim_steps": ddim}))
+    sys.stdout.write(json.dumps({"parameters": sum(p.numel() for p in net.parameters()), "train_images_per_s": BATCH * steps / trained,
+                      "sample_images_per_s": samples / sampled, "ddim_steps": ddim}) + "\n")
 
 
 if __name__ == "__main__":

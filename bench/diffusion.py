@@ -34,6 +34,7 @@ from sklearn.metrics import roc_auc_score
 from bench.gan import JUDGED, pictures
 from bench.record import ROOT, write
 from ectype import DDPM, Shortcut, Train
+from ectype import load as load_model
 from ectype.data.schema import Schema
 from ectype.data.sources import load
 from ectype.data.toy import mode_report
@@ -41,11 +42,11 @@ from ectype.metrics import Evaluator
 
 SAMPLERS = {"250 steps": {"sampler": "ancestral", "steps": 250}, "dpm 20": {"sampler": "dpm", "steps": 20}}
 FEW = {f"{k} steps": {"steps": k} for k in (4, 2, 1)}
-ROUNDS, TRAINED, SAMPLED, DDIM_STEPS = 3, 12, 64, 50
+ROUNDS, TRAINED, SAMPLED, DDIM_STEPS = 3, 8, 16, 50
 
 
-def judged(part: str, budget: str, save: Path | None) -> dict[str, Any]:
-    """Both models on pictures, each with its samplers."""
+def judged(part: str, budget: str, save: Path | None, trained: Path | None) -> dict[str, Any]:
+    """Both models on pictures, each with its samplers; ``trained`` is a folder that models of an earlier run were kept in."""
     X, y, X_test, _ = pictures(part)
     schema, rows = Schema.fit(X), np.random.default_rng(1).permutation(len(X_test))
     parts = (schema.encode(v) for v in (X, X_test[rows[JUDGED : 2 * JUDGED]], X_test[rows[:JUDGED]]))
@@ -53,10 +54,11 @@ def judged(part: str, budget: str, save: Path | None) -> dict[str, Any]:
     floor = evaluator.floor()
     found: dict[str, Any] = {"floor": {k: round(float(v), 4) for k, v in floor.items()}}
     for name, cls, samplers in (("ddpm", DDPM, SAMPLERS), ("shortcut", Shortcut, FEW)):
-        start = time.process_time()
-        model = cls(train=Train(budget=budget, threads=1), random_state=0).fit(X)
-        found[name] = {"steps": model.n_steps_, "wall_s": round(model.fit_s_, 1), "cpu_s": round(time.process_time() - start, 1),
-                       "parameters": model.n_parameters_, "events": model.events_}
+        if trained is None:
+            model = cls(train=Train(budget=budget, threads=1), random_state=0).fit(X)
+        else:
+            model = load_model(trained / f"{part}-{name}")
+        found[name] = {"steps": model.n_steps_, "wall_s": round(model.fit_s_, 1), "parameters": model.n_parameters_}
         if save is not None:
             model.save(save / f"{part}-{name}")
         for title, options in samplers.items():
@@ -139,6 +141,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="+", help="mnist, fashion, grid, adult, or: speed PYTHON")
     parser.add_argument("--budget", default=None, help="of each model: 20m for pictures, 10m for Adult")
     parser.add_argument("--save", type=Path, help="a folder to keep the trained models in")
+    parser.add_argument("--trained", type=Path, help="the folder of an earlier --save: judge its models again")
     flags = parser.parse_args()
     torch.set_num_threads(1)
     if flags.parts[0] == "speed":
@@ -147,7 +150,7 @@ def main() -> None:
     for part in flags.parts:
         budget = flags.budget or ("10m" if part == "adult" else "20m")
         found = {"grid": grid, "adult": lambda budget=budget: adult(budget)}.get(
-            part, lambda part=part, budget=budget: judged(part, budget, flags.save))()
+            part, lambda part=part, budget=budget: judged(part, budget, flags.save, flags.trained))()
         write(f"diffusion_{part}", {"threads": 1, **({} if part == "grid" else {"budget": budget}), **found})
 
 

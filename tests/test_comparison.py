@@ -421,7 +421,7 @@ def test_what_failed_is_tried_again(tmp_path, quick, monkeypatch):
 @pytest.mark.parametrize(("changed", "flag"), [
     (dict(budget="9steps"), "--budget differs: expected 8s, as there, got 9steps"), (dict(seed=5), "--seed differs"),
     (dict(models=["collapsed"]), "--models differs"), (dict(drop=["c"]), "the data differs|--drop differs"),
-    (dict(seeds=1), "--seeds differs: expected 0, 1 among them, got 0")])
+    (dict(seeds=1), "--seeds differs: expected seeds 0, 1 among them, got seeds 0")])
 def test_other_settings_in_the_same_folder_are_refused_and_nothing_is_lost(tmp_path, quick, changed, flag):
     compare(correlated(60), models=["normal"], seeds=2, out=tmp_path)
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
@@ -549,6 +549,9 @@ def test_a_mark_is_uncertain_where_the_interval_holds_the_threshold():
     near = 0.9 - (CLOSED + 0.05) * 0.4
     assert [mark(half, c2st=(near, 0.5))["quality"] for half in (0.01, 0.05)] == ["yes", "uncertain"]
     assert mark(0.05, c2st=(near, 0.5))["why"]["quality"].endswith("uncertain: 43% to 68%, and 50% is asked for.")
+    both = mark(0.05, c2st=(near, 0.5), memorisation=(COPYING - 0.03, 0.5))["why"]["quality"]
+    assert "; uncertain: 43% to 68%, and 50% is asked for; but it may copy: 72%" in both
+    assert both.endswith("; uncertain: 67% to 77%, and less than 75% is asked for.")
     assert [mark(half, c2st=(0.5, 0.5), memorisation=(COPYING - 0.03, 0.5))["quality"] for half in (0.01, 0.05)] == ["yes", "uncertain"]
     assert [mark(half, c2st=(0.5, 0.5), memorisation=(COPYING + 0.03, 0.5))["quality"] for half in (0.01, 0.05)] == ["no", "uncertain"]
     assert [mark(half, c2st=(0.5, 0.5), coverage=(REACHED + 0.03, 1.0))["coverage"] for half in (0.01, 0.05)] == ["yes", "uncertain"]
@@ -678,6 +681,13 @@ def test_the_notes_say_what_speaks_against_the_choice():
     assert any("No family beats the Gaussian mixture" in n and "95%" in n and "B, 90%" in n for n in pick(rows, mixture=0.95)["notes"])
     assert any("only 30 test rows" in n and "0.15" in n for n in pick(rows, n_test=30)["notes"])
     assert not any("test rows" in n for n in pick(rows)["notes"])
+    cut = rows | {"c": (entry(seeds=()) | {"metrics": {}, "label": "C", "family": "c", "error": None}, {})}
+    models, marks = {n: e for n, (e, _) in cut.items()}, {n: m for n, (_, m) in rows.items()}
+    assert any("Not measured yet: C;" in n for n in choose(models, {}, marks, 500)["notes"])
+    alike = {"a": row("A", "qs", 0.6), "b": row("B", "qs", 0.6)}
+    more = "More rows would tell the families apart"
+    assert [any(more in n for n in pick(r, n_test=30)["notes"]) for r in (rows, alike)] == [pick(r)["name"] is None for r in (rows, alike)]
+    assert pick(alike)["name"] is None
     assert any("2 fits ran side by side" in n for n in pick(rows, jobs=2)["notes"])
     assert not any("side by side" in n for n in pick(rows, jobs=2, budget="9steps")["notes"] + pick(rows)["notes"])
 

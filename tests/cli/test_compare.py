@@ -91,4 +91,6 @@ def test_the_report_is_opened_when_asked(ectype, people, tmp_path, monkeypatch):
     monkeypatch.setattr("webbrowser.open", opened.append)
     small = ("compare", people, "--models", "autoencoder", "--budget", "3steps", "--seeds", 1, "--out", tmp_path / "c")
     assert ectype(*small).code == 0 and opened == []
-    assert ectype(*small, "--open").code == 0 and opened == [(tmp_path / "c" / "report.html").resolve().as_uri()]
+    again = ectype(*small, "--open")
+    assert again.code == 0 and opened == [(tmp_path / "c" / "report.html").resolve().as_uri()]
+    assert f"note: 5 of 5 fits and dummies were measured in {tmp_path / 'c'} already" in again.err

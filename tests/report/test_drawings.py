@@ -23,6 +23,16 @@ def spots(spread: float) -> list[Spot]:
             for i, name in enumerate(NAMES)]
 
 
+def test_an_interval_is_written_in_the_digits_of_its_mean():
+    def written(metric: str, *ends: float, values: tuple = ()) -> str:
+        return numbers.between(metric, {"mean": sum(ends) / 2, "low": ends[0], "high": ends[1], "values": values})
+
+    assert written("c2st", 0.661, 0.742) == "(0.66–0.74)"
+    assert written("log_likelihood", -10.42, -8.09) == "(−10.42 to −8.09)"
+    assert written("rows_per_s", 0.0, 3698.0, values=(943.0, None, 473.0)) == "(473–943)"       # what was seen, not Student's interval
+    assert written("rows_per_s", 906.0, 908.0, values=(907.1, 907.2)) == "" == written("fit_s", 1.0, 2.0)
+
+
 @pytest.mark.parametrize("width", [860, 360])
 @pytest.mark.parametrize("spread", [0.0, 0.05, 0.4])
 def test_labels_of_the_picture_do_not_overlap(width, spread):

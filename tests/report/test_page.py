@@ -12,6 +12,7 @@ import pytest
 
 from ectype.errors import DataFileError
 from ectype.report import write_report
+from ectype.report.page import flags
 
 VOID = {"meta", "img", "br", "rect", "line", "circle", "path", "polygon", "image", "input"}
 HEADINGS = {"h1", "h2", "h3", "h4"}
@@ -193,6 +194,11 @@ def test_a_page_without_any_model_is_still_a_page(images):
         r["pick"] = {"name": None, "family": None, "decided": False, "candidates": [], "try_budget": None, "reason": "No family could be trained on these data.", "notes": []}
     change(images, edit)
     assert "No family could be trained on digits" in Page(write_report(images).read_text()).headings[0][1]
+
+
+def test_a_flag_stays_on_one_line_and_the_rest_is_text():
+    assert flags("<b> try --budget 40s, or --seeds (--jobs 2)") == (
+        '&lt;b&gt; try <span class="flag">--budget 40s</span>, or <span class="flag">--seeds</span> (<span class="flag">--jobs 2</span>)')
 
 
 def test_what_each_family_was_given_is_said(images):

@@ -140,8 +140,8 @@ def test_the_pair_that_is_furthest_off_is_named():
     real, made = np.eye(3), np.eye(3)
     real[0, 2] = real[2, 0] = 0.6
     made[0, 2] = made[2, 0] = -0.1
-    section = association_section({"real": real, "generated": made}, [{"name": n} for n in ("a", "<b>", "c")], "Thing")
-    assert section["words"] == "Furthest off: a with c, 0.60 in real rows and −0.10 in generated ones."
+    section = association_section({"real": real, "generated": made}, [{"name": n} for n in ("a-1", "<b>", "c")], "Thing")
+    assert section["words"] == "Furthest off: a-1 with c, 0.60 in real rows and −0.10 in generated ones."
     sizes = sorted(float(w) for w in re.findall(r'width="([\d.]+)" height="[\d.]+" class="minus"', section["chart"]))
     assert sizes == [0.0, 0.0, 18.0] and "&lt;b&gt;" in section["chart"]
     assert association_section(None, [], "Thing") is None

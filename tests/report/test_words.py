@@ -29,6 +29,8 @@ def test_the_verdict_of_a_pick_and_of_several_candidates(results):
     assert words.title(results) == "For digits, take the VAE in full"
     assert words.verdict(results)[1] == ("Its pictures reach 83% of the variety that fresh real ones reach. It draws 24k pictures a second here. "
                                          "They are not copies of the training data.")
+    cut = results | {"settings": results["settings"] | {"interrupted": True}}
+    assert words.title(cut) == "For digits, take the VAE in full, of those measured so far"
     undecided = results | {"pick": results["pick"] | {"name": None, "family": None, "candidates": ["vae", "gan"], "try_budget": "50s"}}
     assert words.title(undecided) == "For digits, no clear winner yet: VAE or GAN"
     assert "either is a sensible choice" in words.verdict(undecided)[0] and "--budget 50s" in words.verdict(undecided)[0]

@@ -45,6 +45,7 @@ class Board:
         self.terminal, self.line, self.live = terminal, line, live
         self.runners: dict[str, Runner] = {}
         self.share, self.began = 0.0, time.monotonic()
+        self.kept = 0               # jobs that an earlier run of the same command had finished
 
     def tell(self, event: Mapping[str, Any]) -> None:
         """An event of the comparison: how far the whole is, and what is under way."""
@@ -60,6 +61,11 @@ class Board:
             self._finish(event)
         elif stage in WORDS:
             self._start(event)
+
+    @property
+    def total(self) -> int:
+        """Jobs in all."""
+        return sum(runner.total for runner in self.runners.values())
 
     def _runner(self, name: str) -> tuple[str, Runner]:
         """The line of a family or a dummy."""
@@ -79,6 +85,7 @@ class Board:
 
     def _finish(self, event: Mapping[str, Any]) -> None:
         title, runner = self._runner(event["row"])
+        self.kept += event["stage"] == "kept"
         runner.done, runner.fraction, runner.words = runner.done + 1, 0.0, WORDS[event["stage"]]
         runner.failed = event["error"] or runner.failed
         if title != DUMMIES and event["c2st"] is not None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from rich import box
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 from tyro.conf import arg
@@ -78,11 +79,13 @@ def compare(argv: list[str]) -> int:
     with board(terminal) as shown:
         found = run_comparison(flags.data, models=names or None, budget=flags.budget, seeds=flags.seeds, seed=flags.seed,
                                out=flags.out, jobs=flags.jobs, progress=shown.tell, **flags.reading)
+    if shown.kept:
+        terminal.note(f"{shown.kept} of {shown.total} fits and dummies were measured in {found.directory} already")
     for note in found.results["data"]["notes"]:
         terminal.note(note)
     terminal.show(render_table(found.results))
     if found.results["known_table"]:
-        terminal.show(known_table(found.results["known_table"]))
+        terminal.show(Padding(known_table(found.results["known_table"]), (1, 0)))
     terminal.say(given(found.results["models"]), "dim")
     if found.interrupted:
         measured = [m for n, m in found.results["models"].items() if n == m["family"] and "c2st" in m["metrics"]]

@@ -60,7 +60,8 @@ def check_terms(directory: Path, wanted: Mapping[tuple[str, int], Mapping[str, A
                                      ("seeds", "--seeds", {s for _, s in found}, {s for _, s in wanted})):
         if there - asked:
             raise DataFileError(f"{directory} holds more {what} than are asked for: {flag} differs",
-                                expected=f"{', '.join(map(str, sorted(there)))} among them", got=", ".join(map(str, sorted(asked))),
+                                expected=f"{what} {', '.join(map(str, sorted(there)))} among them",
+                                got=f"{what} {', '.join(map(str, sorted(asked)))}",
                                 hint=START_OVER.format(directory))
 
 

@@ -134,13 +134,14 @@ def _judge_quality(e: Mapping[str, Any], score: Mapping[str, Any]) -> tuple[str,
     words = f"Closes {score['mean']:.0%} of the gap to real data"
     words += f" (C2ST {c2st:.2f}, 0.50 is ideal)" if c2st is not None else ""
     closed = _decide(score["low"], score["high"], CLOSED, score["mean"])
+    words += _between(score, CLOSED) if closed == UNCERTAIN else ""
     if closed != NO and copied is not None and copied["mean"] is not None:      # of samples far from all data, memorisation says nothing
         copies = _decide(copied["low"], copied["high"], COPYING, copied["mean"])
         if copies != NO:
-            words += f", but {'copies' if copies == YES else 'may copy'}: {copied['mean']:.0%} of its samples are nearer to the training " \
-                     "part than to unseen rows"
-            return (NO, f"{words}.") if copies == YES else (UNCERTAIN, words + _between(copied, COPYING) + ".")
-    return closed, words + (_between(score, CLOSED) if closed == UNCERTAIN else "") + "."
+            words += f"{';' if closed == UNCERTAIN else ','} but it {'copies' if copies == YES else 'may copy'}: {copied['mean']:.0%} of " \
+                     "its samples are nearer to the training part than to unseen rows"
+            return (NO, f"{words}.") if copies == YES else (UNCERTAIN, words + _between(copied, COPYING, "less than ") + ".")
+    return closed, f"{words}."
 
 
 def _judge_speed(e: Mapping[str, Any], fastest: float) -> tuple[str, str]:
@@ -168,9 +169,9 @@ def _judge_coverage(e: Mapping[str, Any], score: Mapping[str, Any], dummies: Map
     return reached, words + (_between(score, REACHED) if reached == UNCERTAIN else "") + "."
 
 
-def _between(score: Mapping[str, Any], threshold: float) -> str:
+def _between(score: Mapping[str, Any], threshold: float, side: str = "") -> str:
     """Why it is uncertain."""
-    return f"; uncertain: {score['low']:.0%} to {score['high']:.0%}, and {threshold:.0%} is asked for"
+    return f"; uncertain: {score['low']:.0%} to {score['high']:.0%}, and {side}{threshold:.0%} is asked for"
 
 
 def mean_of(entry: Mapping[str, Any] | None, metric: str) -> float | None:

@@ -59,10 +59,13 @@ def choose(models: Rows, dummies: Rows, marks: Rows, n_test: int, budget: Any = 
         families.setdefault(models[n]["family"], []).append(n)
     leaders = [max(samplers, key=lambda n: mean_of(models[n], "rows_per_s") or 0.0) for samplers in families.values()]
     best, decided = leaders[0], len(leaders) == 1
-    notes = [_finer(best, rows, models, marks), _mixture(best, rows, models, marks)]
+    waiting = [e["label"] for n, e in models.items() if n == e["family"] and n not in marks and not e["error"]]
+    notes = [f"Not measured yet: {', '.join(waiting)}; the same command goes on, and the verdict may change." if waiting else None,
+             _finer(best, rows, models, marks), _mixture(best, rows, models, marks)]
     if n_test < FEW_ROWS:
         chance = 2 * math.sqrt((2 * n_test + 1) / (12 * n_test**2))
-        notes.append(f"There are only {n_test} test rows: by chance alone, a C2ST of 0.50 comes out anywhere within ±{chance:.2f}.")
+        notes.append(f"There are only {n_test} test rows: by chance alone, a C2ST of 0.50 comes out anywhere within ±{chance:.2f}."
+                     + ("" if decided else " More rows would tell the families apart where a larger budget cannot."))
     if jobs > 1 and _in_seconds(budget):
         notes.append(f"The budget is in seconds, and {jobs} fits ran side by side: they shared the processor, and each got less done "
                      "than alone.")

@@ -34,8 +34,9 @@ MNIST γ = 0.5 left smooth strokes, where 0.01 frayed them.
 **No mode is left out.** A generator that maps one normal cloud to modes that lie apart must tear it, and what the critic says of one batch
 does not tell it which mode is missing. So the rows are divided into cells by k-means (``prob/cells.py``), and both players are told the
 cell k of a row: k is drawn from the shares p(k | c) of the training rows, then x = G(z, k, c). A part of the data that is larger than a
-cell cannot be left out, and within a cell there is little to tear (Liu et al. 2020). On 25 Gaussians, all modes were found with cells in
-every run, and without them never; ``clusters=0`` is the game without them.
+cell cannot be left out, and within a cell there is little to tear (Liu et al. 2020). On 25 Gaussians, after a minute, all 25 modes were
+found and 99 % of the samples lay within 3 σ of one, in five of five seeds; without cells 20 to 23 modes at best. On digits, 300 steps
+covered 0.76 of the rows, and 0.32 without. ``clusters=0`` is the game without them.
 
 Pictures come from a generator that enlarges by interpolation (``nn/generator.py``); a tone curve, fitted at the end, makes its levels as
 frequent as those of the data (``prob/tone.py``). Samples are drawn from an average over the generator's

@@ -26,9 +26,10 @@ def association_section(arrays: Mapping[str, np.ndarray] | None, schema: Sequenc
     np.fill_diagonal(difference, 0.0)
     i, j = divmod(int(difference.argmax()), len(difference))
     names = [str(c["name"]) for c in schema]
-    words = f"Furthest off: {names[i]} with {names[j]}, {real[i, j]:.2f} in real rows and {made[i, j]:.2f} in generated ones."
+    ends = (f"{m[i, j]:.2f}".replace("-", "−") for m in (real, made))
+    words = "Furthest off: {} with {}, {} in real rows and {} in generated ones.".format(names[i], names[j], *ends)
     chosen = np.sort(np.argsort(-difference.max(0), kind="stable")[:MATRIX])
-    return {"words": words.replace("-", "−"), "chart": _matrix(difference[np.ix_(chosen, chosen)], [names[k] for k in chosen], label),
+    return {"words": words, "chart": _matrix(difference[np.ix_(chosen, chosen)], [names[k] for k in chosen], label),
             "left_out": len(schema) - len(chosen)}
 
 

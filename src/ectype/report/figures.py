@@ -12,7 +12,8 @@ TABLES = (      # groups of metrics, title, what the table says
     (("coverage", "copying"), "Coverage and originality",
      "Whether all of the real data are reached and only they, and whether samples are new."),
     (("cost", "likelihood"), "Cost and likelihood",
-     "What training and sampling took, and how probable unseen rows are under the model, where it can say."))
+     "What training and sampling took (in brackets, the least and the most of the seeds), and how probable unseen rows are under the "
+     "model, where it can say."))
 UNITS = {"fit_s", "peak_memory_mib", "log_likelihood"}      # whose titles do not say the unit
 PLAIN = {"fit_s", "peak_memory_mib", "parameters"}          # no best to be proud of
 BOUNDS = {"log_likelihood": "≥ ", "bits_per_dim": "≤ "}

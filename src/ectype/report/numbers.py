@@ -39,13 +39,23 @@ def number(metric: str, value: float | None, digits: int | None = None) -> str:
 
 
 def between(metric: str, figure: Mapping[str, Any] | None, digits: int | None = None) -> str:
-    """The interval of a figure in the digits of its mean, ``(0.66–0.74)``; nothing where there is none or where it says nothing."""
+    """The interval of a figure in the digits of its mean, ``(0.66–0.74)``; nothing where there is none or where it says nothing.
+
+    Of times and memory, which vary by whatever else the machine does, it is the least and the most that was seen: an interval of two or
+    three of them would begin at zero.
+    """
     low, high, mean = ((figure or {}).get(k) for k in ("low", "high", "mean"))
+    if metric in FREE and low is not None:
+        seen = [v for v in (figure or {}).get("values", ()) if v is not None]
+        low, high = (min(seen), max(seen)) if seen else (None, None)
     if low is None or high is None or metric in WHOLE:
         return ""
     if digits is None and metric not in SHARES:
         digits = _own(high if mean is None else mean)
-    return f"({number(metric, low, digits)}–{number(metric, high, digits)})"
+    ends = [number(metric, v, digits) for v in (low, high)]
+    if metric in FREE and ends[0] == ends[1]:
+        return ""
+    return f"({(' to ' if high < 0 else '–').join(ends)})"
 
 
 def _own(value: float) -> int:

@@ -8,6 +8,7 @@ needed, nothing is fetched. What is gone of the folder is named, and the rest is
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import webbrowser
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from typing import Any
 
 import jinja2
 import pandas as pd
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from ..errors import DataFileError
 from . import charts
@@ -29,6 +30,7 @@ from .words import known_table, title, verdict
 SIZES = ((860, 480), (360, 420))        # of the picture: on a laptop and on paper, on a telephone
 SHEETS = ("drawing.css", "page.css")
 WORDS = {"yes": "earned", "no": "not earned", "uncertain": "uncertain", None: "not measured"}
+FLAG = re.compile(r"(--[a-z]+(?: \d\w*)?)")
 SIGNS = {"yes": "●", "no": "○", "uncertain": "◐", None: "–"}
 
 
@@ -65,6 +67,7 @@ def render(directory: Path) -> str:
     here = Path(__file__).parent
     templates = jinja2.Environment(loader=jinja2.FileSystemLoader(here), autoescape=True, trim_blocks=True, lstrip_blocks=True,
                                    undefined=jinja2.StrictUndefined)
+    templates.filters["flags"] = flags
     return templates.get_template("page.html.j2").render(
         css=Markup("".join((here / sheet).read_text(encoding="utf-8") for sheet in SHEETS)), results=results, data=data, models=models,
         mark_names=MARKS, words=WORDS, signs=SIGNS, title=title(results), verdict=verdict(results), known=known_table(results),
@@ -113,6 +116,11 @@ def facts(results: Mapping[str, Any]) -> str:
     families = "1 family" if len(settings["models"]) == 1 else f"{len(settings['models'])} families"
     seeds = _many(len(settings["seeds"]), "seed")
     return f"{what}. {families}, {each}, {seeds}, measured on {data['split']['evaluated']:,} test rows."
+
+
+def flags(words: str) -> Markup:
+    """Words whose flags (``--budget 40s``) stay on one line: a browser breaks behind a hyphen."""
+    return Markup(FLAG.sub(r'<span class="flag">\1</span>', str(escape(words))))
 
 
 def _column(c: Mapping[str, Any]) -> str:

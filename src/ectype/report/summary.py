@@ -32,7 +32,9 @@ def write_summary(directory: str | os.PathLike) -> Path:
 
 def summary(results: Mapping[str, Any]) -> str:
     """The text; takes the content of ``results.json``."""
-    lines = [f"## {_plain(title(results))}", "", *(_plain(words) for words in verdict(results)), "", _plain(results["pick"]["reason"]), ""]
+    said = [title(results), *verdict(results), results["pick"]["reason"]]
+    lines = [line for words in said for line in (_plain(words), "")]
+    lines[0] = f"## {lines[0]}"
     lines += [f"- {_plain(note)}" for note in results["pick"]["notes"][:MOST_NOTES]]
     lines += [""] * bool(results["pick"]["notes"]) + [f"_{_plain(facts(results))}_", ""]
     known = known_table(results)

@@ -28,7 +28,8 @@ def title(results: Mapping[str, Any]) -> str:
     name, pick, models = results["data"]["name"], results["pick"], results["models"]
     if pick["name"] is not None:
         full = re.sub(r":[^,]*", "", models[pick["name"]]["title"])         # what stands after a colon explains the name
-        return f"For {name}, take the {full[:1].lower()}{full[1:]}" if full[1:2].islower() else f"For {name}, take the {full}"
+        known = ", of those measured so far" if results["settings"].get("interrupted") else ""
+        return f"For {name}, take the {full[:1].lower() if full[1:2].islower() else full[:1]}{full[1:]}{known}"
     candidates = [models[n]["label"] for n in pick["candidates"] if n in models]
     if not candidates:
         return f"No family could be trained on {name}"
