@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-ROWS_PER_CELL = 100      # of the training rows, on average at least: what a cell holds is to be learnt from
+ROWS_PER_CELL = 100     # of the training rows, on average at least: what a cell holds is to be learnt from
 
 
 class Cells(nn.Module):
