@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ectype.errors import InvalidParameterError
-from ectype.nn import build
+from ectype.nn import build, unet
 from ectype.nn.conv import ConvDecoder, ConvEncoder, from_patches, halvings, poolings, to_patches
 from ectype.nn.critic import ConvCritic, VectorCritic
 from ectype.nn.mlp import MLP, ResidualMLP, TimeEmbedding
@@ -172,3 +172,18 @@ def test_attention_for_any_number_of_channels(channels, dims):
     assert attention(x).shape == x.shape
     flipped = attention(x.flip(-1)).flip(-1)                       # without positions, attention commutes with a permutation of pixels
     torch.testing.assert_close(flipped, attention(x))
+
+
+def test_attention_is_softmax_of_products(monkeypatch):
+    """Written out or by the library's kernel, for pictures of any number of places: the same, and its gradient too."""
+    torch.manual_seed(0)
+    layer, x = Attention(2, 16), torch.randn(3, 16, 5, 7, requires_grad=True)
+    torch.nn.init.normal_(layer.out.weight)
+    found = []
+    for places in (0, 35):
+        monkeypatch.setattr(unet, "MANY_PLACES", places)
+        y = layer(x)
+        found.append((y.detach(), *torch.autograd.grad(y.square().sum(), [x, *layer.parameters()])))
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b)
+    assert not torch.allclose(found[0][0], x)
