@@ -9,8 +9,8 @@
 * ``adult``: DDPM, 10 minutes on the training file, judged on the test file: AUROC of boosted trees that tell generated rows from real ones
   (bar 0.70), and of boosted trees that learn the income from as many generated rows as there are real ones (bar: within 0.02 of those that
   learn from the real ones).
-* ``speed PYTHON``: a U-Net of the same parameters and arithmetic as that of denoising-diffusion-pytorch, trained and sampled on pictures of
-  32 × 32, in processor time of one thread each; ``PYTHON`` is an interpreter of an environment that has the peer.
+* ``speed PYTHON``: a U-Net with as much arithmetic as that of denoising-diffusion-pytorch, and another as that of diffusers, trained and
+  sampled on pictures of 32 × 32, in processor time of one thread each; ``PYTHON`` is an interpreter of an environment that has the peers.
 
 ``python -m bench.diffusion PART … [--budget 20m] [--save FOLDER]`` with ECTYPE_DATA_DIR. Each part writes ``results/diffusion_PART.json``.
 """
@@ -43,6 +43,8 @@ from ectype.metrics import Evaluator
 SAMPLERS = {"250 steps": {"sampler": "ancestral", "steps": 250}, "dpm 20": {"sampler": "dpm", "steps": 20}}
 FEW = {f"{k} steps": {"steps": k} for k in (4, 2, 1)}
 ROUNDS, TRAINED, SAMPLED, DDIM_STEPS = 3, 8, 16, 50
+PEERS = {"denoising-diffusion-pytorch": ("ddp_peer.py", "training 4 times, sampling 3 times"),
+         "diffusers": ("diffusers_peer.py", "training 3 times, sampling 3 times")}
 
 
 def judged(part: str, budget: str, save: Path | None, trained: Path | None) -> dict[str, Any]:
@@ -123,17 +125,20 @@ def income_auc(train: Any, test: Any) -> float:
 
 
 def speed(python: str) -> dict[str, Any]:
-    """Ours and the peer in turns."""
-    from bench.unet import ours
+    """Ours and the peers in turns."""
+    from bench.unet import WIDTHS, ours
 
-    rounds = []
-    for _ in range(ROUNDS):
-        peer = subprocess.run([python, str(ROOT / "bench" / "ddp_peer.py"), str(TRAINED), str(SAMPLED), str(DDIM_STEPS)], check=True,
-                              capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        rounds.append({"peer": json.loads(peer.stdout), "ours": ours(TRAINED, SAMPLED, DDIM_STEPS)})
-    ratio = {k: round(statistics.median(r["ours"][k] / r["peer"][k] for r in rounds), 2)
-             for k in ("train_images_per_s", "sample_images_per_s")}
-    return {"bar": "training 4 times, sampling 3 times", "ratio": ratio, "rounds": rounds}
+    found = {}
+    for peer, (script, bars) in PEERS.items():
+        rounds = []
+        for _ in range(ROUNDS):
+            theirs = subprocess.run([python, str(ROOT / "bench" / script), str(TRAINED), str(SAMPLED), str(DDIM_STEPS)], check=True,
+                                    capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""})
+            rounds.append({"peer": json.loads(theirs.stdout.splitlines()[-1]), "ours": ours(WIDTHS[peer], TRAINED, SAMPLED, DDIM_STEPS)})
+        ratio = {k: round(statistics.median(r["ours"][k] / r["peer"][k] for r in rounds), 2)
+                 for k in ("train_images_per_s", "sample_images_per_s")}
+        found[peer] = {"bar": bars, "ratio": ratio, "rounds": rounds}
+    return found
 
 
 def main() -> None:

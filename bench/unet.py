@@ -16,15 +16,15 @@ from ectype.train.device import arithmetic
 from ectype.train.loop import Loop, Parts
 
 BATCH, SIZE = 64, 32
-WIDTH = (144, 184)      # as much arithmetic as the peer's network, and more parameters
+WIDTHS = {"denoising-diffusion-pytorch": (144, 184), "diffusers": (160, 208)}       # as much arithmetic as the peer's, and more parameters
 
 
-def ours(steps: int, samples: int, ddim: int) -> dict[str, float]:
+def ours(width: tuple[int, ...], steps: int, samples: int, ddim: int) -> dict[str, float]:
     """Images a second in training and in sampling, parameters and arithmetic of one evaluation."""
     torch.manual_seed(0)
     X = np.random.default_rng(0).integers(0, 256, (BATCH * (steps + 2), SIZE, SIZE), dtype=np.uint8)
     schema = Schema.fit(X)
-    model = DDPM(net=Net(width=WIDTH), train=Train(budget=f"{steps}steps", batch_size=BATCH, threads=1, validation=0.0))
+    model = DDPM(net=Net(width=width), train=Train(budget=f"{steps}steps", batch_size=BATCH, threads=1, validation=0.0))
     objective, settings = model.build(schema, None), model.train.over(DDPM.preset)
     x = torch.from_numpy(schema.encode(X))
     objective.to(memory_format=torch.channels_last)

@@ -13,7 +13,7 @@ from ectype.data.schema import Schema
 from ectype.errors import InvalidParameterError
 from ectype.models.diffusion import STEPS, DDPMObjective
 from ectype.prob.schedule import Schedule
-from ectype.prob.solvers import ancestral_step, ddim_step
+from ectype.prob.solvers import ancestral_step, ddim_step, dpm_step
 from ectype.rng import Shared
 from ectype.spec import Net
 
@@ -45,6 +45,24 @@ class Given:
 
     def normal(self, *shape):
         return next(self.draws, torch.full((self.n, *shape), self.later))
+
+    def uniform(self, *shape):
+        return torch.zeros(self.n, *shape)
+
+    gumbel = uniform
+
+
+class Impulses:
+    """In place of noise: row 0 has none, and each other row a single 1, at one number of one of the draws."""
+
+    def __init__(self, draws, dims=2):
+        self.n, self.dims, self.k = 1 + draws * dims, dims, 0
+
+    def normal(self, *shape):
+        out = torch.zeros(self.n, self.dims)
+        out[torch.arange(self.dims) + 1 + self.k * self.dims, torch.arange(self.dims)] = 1.0
+        self.k += 1
+        return out
 
     def uniform(self, *shape):
         return torch.zeros(self.n, *shape)
@@ -88,6 +106,14 @@ def pushed(objective, **options):
     """Mean and covariance of the samples of a deterministic, affine sampler: where it takes the origin and the unit vectors."""
     with torch.no_grad():
         out = objective.sample(Given(torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])), None, **options).double()
+    A = (out[1:] - out[0]).T
+    return out[0], A @ A.T
+
+
+def spread(objective, steps, **options):
+    """Mean and covariance of the samples of an affine sampler with fresh noise: where it takes every number that it draws."""
+    with torch.no_grad():
+        out = objective.sample(Impulses(steps), None, steps=steps, **options).double()
     A = (out[1:] - out[0]).T
     return out[0], A @ A.T
 
@@ -170,7 +196,8 @@ def test_predictions_are_equivalent(prediction):
     weight = alpha**2 if prediction == "noise" else sigma**2
     torch.testing.assert_close(b.error(x, None, t, eps), weight * a.error(x, None, t, eps), atol=1e-4, rtol=1e-3)
     for sampler in ("ddim", "heun", "dpm"):
-        for m, n in zip(pushed(a, steps=20, sampler=sampler), pushed(b, steps=20, sampler=sampler), strict=True):
+        options = {"steps": 20, "sampler": sampler, **({} if sampler == "heun" else {"eta": 0.0})}
+        for m, n in zip(pushed(a, **options), pushed(b, **options), strict=True):
             torch.testing.assert_close(m, n, atol=5e-3, rtol=5e-3)
 
 def test_the_denoised_row_is_kept_in_the_range_of_the_data():
@@ -234,11 +261,52 @@ def test_the_range_is_that_of_all_rows():
 @pytest.mark.parametrize(("sampler", "expected"), [("heun", 2), ("dpm", 2)])
 @pytest.mark.parametrize("schedule", ["cosine", "linear"])
 def test_solvers_of_second_order(schedule, sampler, expected):
-    objective, steps = exact(schedule), [10, 20, 40, 80]
-    results = [pushed(objective, steps=n, sampler=sampler) for n in steps]
+    objective, steps, options = exact(schedule), [10, 20, 40, 80], {"dpm": {"eta": 0.0}}.get(sampler, {})
+    results = [pushed(objective, steps=n, sampler=sampler, **options) for n in steps]
     fine = pushed(objective, steps=640, sampler="heun")
     errors = [((cov - fine[1]).norm() + (mean - fine[0]).norm()).item() for mean, cov in results]
     assert errors[-1] < 0.02 and expected - 0.5 < order(errors, steps) < expected + 0.9
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+def test_with_fresh_noise_dpm_ends_in_the_distribution_of_the_data(schedule, eta):
+    """Of second order in h, the length of its steps in λ/2, however much of the noise is fresh."""
+    objective, steps = exact(schedule), [40, 80, 160]
+    results = [spread(objective, n, sampler="dpm", eta=eta) for n in steps]
+    errors = [((cov - C).norm() + (mean - M).norm()).item() for mean, cov in results]
+    h = [objective.schedule.log_snr(objective.times(n, "dpm"))[1:-1].diff().mean().item() / 2 for n in steps]
+    assert errors[-1] < 0.01 and 1.6 < np.polyfit(np.log(h), np.log(errors), 1)[0] < 2.4
+
+
+def test_dpm_without_a_past_is_ancestral_or_ddim():
+    at_t, at_s = (Schedule("cosine")(torch.tensor(u, dtype=torch.float64)) for u in (0.8, 0.3))
+    x_t, x_hat, eps = torch.randn(3, 6, generator=torch.Generator().manual_seed(0)).double()
+    torch.testing.assert_close(dpm_step(x_t, x_hat, None, at_t, at_t, at_s, eps, 1.0), ancestral_step(x_t, x_hat, at_t, at_s, eps))
+    torch.testing.assert_close(dpm_step(x_t, x_hat, None, at_t, at_t, at_s), ddim_step(x_t, x_hat, at_t, at_s))
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
+def test_a_dpm_step_keeps_the_marginals(eta):
+    """x_t = α_t x + σ_t ε goes to N(α_s x, σ²_s), whatever the share of fresh noise."""
+    at_t, at_s = (Schedule("linear")(torch.tensor(u, dtype=torch.float64)) for u in (0.8, 0.3))
+    x = torch.tensor([0.7]).double()
+    points = at_t[0] * x + at_t[1] * torch.tensor([0.0, 1.0]).double()
+    out, fresh = (dpm_step(points, x, None, at_t, at_t, at_s, torch.full((2,), e).double(), eta) for e in (0.0, 1.0))
+    torch.testing.assert_close(out[0], (at_s[0] * 0.7).reshape(()))
+    torch.testing.assert_close((out[1] - out[0]) ** 2 + (fresh - out)[0] ** 2, (at_s[1] ** 2).reshape(()))
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+def test_times_of_dpm_are_even_in_the_signal_to_noise_ratio(schedule):
+    objective = exact(schedule)
+    times = objective.times(20, "dpm")
+    gaps = objective.schedule.log_snr(times[1:-1]).diff()
+    assert times[0] == 1 and times[-1] == 0 and len(times) == 21
+    torch.testing.assert_close(gaps, gaps.mean().expand(18), rtol=1e-3, atol=1e-3)
+    if schedule == "cosine":
+        torch.testing.assert_close(times[[1, -2]], torch.tensor([0.95, 0.05]), rtol=1e-3, atol=1e-4)
+    assert torch.equal(objective.times(20), torch.linspace(1, 0, 21)) and torch.equal(objective.times(2, "dpm"), torch.linspace(1, 0, 3))
 
 
 def test_with_all_of_the_noise_ddim_is_ancestral():
@@ -486,7 +554,7 @@ def test_mistakes_in_sampling_are_told(gaussian):
     for options in ({"method": "elbo"}, {"draws": 0}, {"steps": 0, "method": "flow"}):
         with pytest.raises(InvalidParameterError, match="out of its domain"):
             model.log_likelihood(gaussian[:3], **options)
-    for options, words in (({"guidance": 2.0}, "guidance needs a condition"), ({"eta": 0.5, "sampler": "dpm"}, "sampler ddim"),
+    for options, words in (({"guidance": 2.0}, "guidance needs a condition"), ({"eta": 0.5, "sampler": "heun"}, "sampler ddim and of dpm"),
                            ({"variance": "large", "sampler": "ddim"}, "sampler ancestral"), ({"eta": 2.0, "sampler": "ddim"}, "out of its domain"),
                            ({"variance": "medium"}, "out of its domain")):
         with pytest.raises(InvalidParameterError, match=words):

@@ -19,7 +19,7 @@ ROWS = {    # label, C2ST, Fréchet, coverage, recall, rows/s, evaluations, para
     "gan": ("GAN", 0.81, 1.1, 0.55, 0.52, 28000, 1, 88_000, 0.66, 0.58, ("yes", "yes", "no")),
     "flow": ("Flow", 0.88, 1.6, 0.74, 0.80, 6100, 1, 210_000, 0.55, 0.86, ("uncertain", "yes", "yes")),
     "ddpm": ("DDPM", 0.69, 0.6, 0.88, 0.85, 21, 1000, 260_000, 0.80, 0.95, ("yes", "no", "yes")),
-    "ddpm-ddim50": ("DDPM ddim50", 0.72, 0.7, 0.86, 0.83, 410, 50, 260_000, 0.76, 0.93, ("yes", "no", "yes")),
+    "ddpm-dpm20": ("DDPM dpm20", 0.72, 0.7, 0.86, 0.83, 410, 50, 260_000, 0.76, 0.93, ("yes", "no", "yes")),
 }
 DUMMIES = {     # label, C2ST, Fréchet, coverage, recall, memorisation, quality score, coverage score
     "training_copy": ("Training copy", 0.52, 0.05, 0.95, 0.92, 1.0, 0.97, 1.0),

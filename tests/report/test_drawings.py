@@ -13,7 +13,7 @@ from ectype.report import charts, numbers, pictures
 from ectype.report.signals import LANE, POINTS, drawing, envelope, frame
 from ectype.report.tradeoff import Spot, tradeoff
 
-NAMES = ["Autoencoder", "VAE", "GAN", "Flow", "DDPM", "DDPM ddim50"]
+NAMES = ["Autoencoder", "VAE", "GAN", "Flow", "DDPM", "DDPM dpm20"]
 
 
 def spots(spread: float) -> list[Spot]:

@@ -16,7 +16,7 @@ from ectype.report.page import flags
 
 VOID = {"meta", "img", "br", "rect", "line", "circle", "path", "polygon", "image", "input"}
 HEADINGS = {"h1", "h2", "h3", "h4"}
-ROWS = {"autoencoder", "vae", "gan", "flow", "ddpm", "ddpm-ddim50"}
+ROWS = {"autoencoder", "vae", "gan", "flow", "ddpm", "ddpm-dpm20"}
 
 
 class Page(html.parser.HTMLParser):

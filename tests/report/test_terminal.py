@@ -21,7 +21,7 @@ def test_it_fits_in_a_hundred_columns(drawn):
     head, *rows = [line.rstrip() for line in text.splitlines()]
     assert max(map(len, rows)) <= 100 and "NFE" in head and "…" not in text
     assert next(line for line in rows if line.startswith("DDPM ")).split()[-1] == "1,000"
-    assert text.index("DDPM ddim50") < text.index("Real data") < text.index("Gaussian mixture") < text.index("Pick for")
+    assert text.index("DDPM dpm20") < text.index("Real data") < text.index("Gaussian mixture") < text.index("Pick for")
 
 
 def test_marks_failures_and_the_pick_are_said(images):

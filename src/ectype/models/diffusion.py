@@ -92,6 +92,15 @@ class DDPMObjective(Denoising):
         alpha, sigma = self.at(t)
         return alpha * eps - sigma * f if self.prediction == "v" else eps if self.prediction == "noise" else f
 
+    def times(self, steps: int, sampler: Sampler = "ddim") -> Tensor:
+        """Equal steps in t; DPM-Solver++ has them in λ, in which it integrates, between ±2 log tan(π / 2n): where equal steps of the
+        cosine schedule have their first and their last."""
+        if sampler != "dpm" or steps < 3:
+            return super().times(steps, sampler)
+        most = -2 * math.log(math.tan(math.pi / (2 * steps)))
+        inner = self.schedule.time_of(torch.linspace(-most, most, steps - 1, device=self.center.device))
+        return torch.cat([inner.new_ones(1), inner, inner.new_zeros(1)])
+
     # -- losses ----------------------------------------------------------------------------------------------------------------
 
     def noise_error(self, x: Tensor, c: Tensor | None, t: Tensor, eps: Tensor, absent: Tensor | None = None) -> Tensor:
@@ -139,13 +148,8 @@ class DDPMObjective(Denoising):
 
     def _even_times(self, draws: int, shift: Tensor) -> Tensor:
         """``(draws, B)`` times whose λ are evenly spread, moved by a share ``shift (B,)`` of their distance."""
-        grid = torch.linspace(1, 0, 4097, device=self.center.device)
-        log_snr = self.schedule.log_snr(grid)                                       # rises
-        place = (torch.arange(draws, device=grid.device)[:, None] + shift) / draws
-        wanted = log_snr[0] + (log_snr[-1] - log_snr[0]) * place
-        i = torch.searchsorted(log_snr.contiguous(), wanted, right=True).clamp(1, len(grid) - 1)
-        low, high = log_snr[i - 1], log_snr[i]
-        return grid[i - 1] + (grid[i] - grid[i - 1]) * ((wanted - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)
+        high, low = self.schedule.log_snr(torch.tensor([0.0, 1.0], device=self.center.device))
+        return self.schedule.time_of(low + (high - low) * (torch.arange(draws, device=high.device)[:, None] + shift) / draws)
 
     def _gaussian_part(self, v: Tensor) -> Tensor:
         """Sum over the features that p(x | x_0) takes for Gaussian, ``(B,)``."""
@@ -216,7 +220,8 @@ class DDPM(GenerativeModel):
 
     capabilities = frozenset({"sample", "condition", "score", "bound", "impute"})
     preset = PRESET(lr=2e-3, batch_size=64, ema=0.08)
-    sampling_presets = {"ddim50": {"sampler": "ddim", "steps": 50}}
+    presets = dict.fromkeys(("images", "signals"), PRESET(lr=4e-3, batch_size=64, ema=0.08))
+    sampling_presets = {"dpm20": {"sampler": "dpm", "steps": 20}}
 
     def __init__(self, *, schedule: ScheduleName = "cosine", prediction: Prediction = "v", loss: Loss = "simple",
                  log_snr: tuple[float, float] = ENDS, conditional: bool = False, drop_condition: Share = 0.1, net: Net = Net(),
@@ -266,19 +271,20 @@ class DDPM(GenerativeModel):
         values = self._by_batch(x, c, lambda x, c: self.objective_.flow_log_prob(x, c, self._shared(len(x)), steps).float())
         return values.astype(np.float64) + self._in_users_units(x)
 
-    def evaluations(self, *, steps: int | None = None, sampler: Sampler = "ancestral", eta: float = 0.0, variance: Variance = "small",
-                    guidance: float = 1.0) -> int:
+    def evaluations(self, *, steps: int | None = None, sampler: Sampler = "ancestral", eta: float | None = None,
+                    variance: Variance = "small", guidance: float = 1.0) -> int:
         return evaluations(sampler, STEPS[sampler] if steps is None else steps) * (1 if guidance == 1.0 else 2)
 
     def sample(self, n: int = 1, *, condition: Any = None, random_state: Any = None, sampler: Sampler = "ancestral",
-               steps: int | None = None, eta: Annotated[float, Interval(0, 1)] = 0.0, variance: Variance = "small",
+               steps: int | None = None, eta: Annotated[float, Interval(0, 1)] | None = None, variance: Variance = "small",
                guidance: Annotated[float, Interval(0)] = 1.0, batch_size: int = BATCH) -> Any:
         """``n`` new rows.
 
         sampler : ``"ancestral"`` (1,000 steps unless ``steps`` says otherwise), ``"ddim"`` (50), ``"heun"`` (25, of two evaluations
             each) or ``"dpm"`` (DPM-Solver++(2M), 20).
         steps : steps from noise to data, 1 to 10,000.
-        eta : fresh noise of ``"ddim"``, from 0 (none, deterministic) to 1 (as ancestral).
+        eta : fresh noise of ``"ddim"`` and of ``"dpm"``, from 0 (none, deterministic) to 1 (as ancestral); None = 0 for ``"ddim"`` and 1
+            for ``"dpm"``, whose fresh noise takes back what errors of earlier steps have done.
         variance : of ``"ancestral"`` steps, ``"small"`` or ``"large"``.
         guidance : weight of the condition: 1 is the model, 2 to 5 more typical of the condition and less varied; conditional models only.
         """
@@ -286,11 +292,12 @@ class DDPM(GenerativeModel):
             raise InvalidParameterError("unknown sampler", expected=f"one of {', '.join(STEPS)}", got=repr(sampler))
         steps = STEPS[sampler] if steps is None else steps
         check_steps(steps, guidance, self.conditional)
-        if not (0 <= eta <= 1 and variance in ("small", "large")):
+        if not (0 <= (eta or 0) <= 1 and variance in ("small", "large")):
             raise InvalidParameterError("a sampling option is out of its domain", expected='eta 0 to 1, variance "small" or "large"',
                                         got=f"eta {eta}, variance {variance!r}")
-        for name, default, value, of in (("eta", 0.0, eta, "ddim"), ("variance", "small", variance, "ancestral")):
-            if value != default and sampler != of:
-                raise InvalidParameterError(f"{name} is a setting of the sampler {of}", expected=f'sampler="{of}"', got=f'"{sampler}"')
+        for name, default, value, of in (("eta", None, eta, ("ddim", "dpm")), ("variance", "small", variance, ("ancestral",))):
+            if value != default and sampler not in of:
+                raise InvalidParameterError(f"{name} is a setting of the sampler {' and of '.join(of)}",
+                                            expected=" or ".join(f'sampler="{s}"' for s in of), got=f'"{sampler}"')
         return self._sample(n, condition, random_state, batch_size, steps=steps, sampler=sampler, eta=eta, variance=variance,
                             guidance=guidance)

@@ -69,6 +69,14 @@ class Schedule(nn.Module):
         log_snr = self.log_snr(t)
         return torch.sigmoid(log_snr).sqrt(), torch.sigmoid(-log_snr).sqrt()
 
+    def time_of(self, log_snr: Tensor) -> Tensor:
+        """The inverse of λ(t), by interpolation; t of values beyond the ends is 0 or 1."""
+        grid = torch.linspace(1, 0, 4097, device=log_snr.device)
+        known = self.log_snr(grid).contiguous()                                         # rises
+        i = torch.searchsorted(known, log_snr.contiguous(), right=True).clamp(1, len(grid) - 1)
+        low, high = known[i - 1], known[i]
+        return grid[i - 1] + (grid[i] - grid[i - 1]) * ((log_snr - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)
+
     def fall(self, t: Tensor) -> Tensor:
         """−dλ/dt ≥ 0; zero where λ is clipped."""
         with torch.enable_grad():

@@ -20,9 +20,11 @@ takes the marginals of the forward process to each other, the *probability flow*
     dx = x_hat dα + ε_hat dσ                                                                                             flow
 
 Heun's method takes the means of x_hat and of ε_hat at both ends of a step (order 2, two evaluations a step). DPM-Solver++ integrates
-exactly in ℓ = log α/σ but for x_hat, which it extrapolates along the line through its last two values (order 2, one evaluation a step):
+exactly in ℓ = log α/σ but for x_hat, which it extrapolates along the line through its last two values (order 2, one evaluation a step).
+With η of fresh noise, which takes back what errors of earlier steps have done to the row (η = 1 is the reverse process, 0 its flow):
 
-    x_s = (σ_s/σ_t) x_t − α_s (e^{−h} − 1) ( x_hat + (x_hat − x_hat_before) h / (2 h_before) ),     h = ℓ_s − ℓ_t            dpm
+    x_s = (σ_s/σ_t) e^{−ηh} x_t + α_s (1 − e^{−(1+η)h}) ( x_hat + (x_hat − x_hat_before) h / (2 h_before) )
+          + σ_s √(1 − e^{−2ηh}) ε,     h = ℓ_s − ℓ_t                                                                         dpm
 
 The last step of every sampler gives x_hat itself.
 
@@ -30,7 +32,8 @@ References
     Ho, Jain & Abbeel, *Denoising diffusion probabilistic models*, 2020: equations 6–7, section 3.2 (both variances), algorithm 2.
     Song, Meng & Ermon, *Denoising diffusion implicit models*, 2021: equations 12, 16.
     Karras, Aittala, Aila & Laine, *Elucidating the design space of diffusion-based generative models*, 2022: algorithm 1.
-    Lu, Zhou, Bao, Chen, Li & Zhu, *DPM-Solver++*, 2022: algorithm 2.
+    Lu, Zhou, Bao, Chen, Li & Zhu, *DPM-Solver++: fast solver for guided sampling of diffusion probabilistic models*, 2022: algorithm 2, and
+        section 5.2 (SDE-DPM-Solver++(2M)).
     Lugmayr et al., *RePaint: inpainting using denoising diffusion probabilistic models*, 2022: algorithm 1.
 """
 
@@ -50,6 +53,7 @@ Denoiser = Callable[[Tensor, Tensor], Tensor]           # (x_t, t) → x_hat
 Clock = Callable[[Tensor], tuple[Tensor, Tensor]]       # t → α_t, σ_t, shaped to multiply a batch
 Draw = Callable[[], Tensor]                             # fresh ε ~ N(0, I), one for each row
 At = tuple[Tensor, Tensor]                              # α and σ of a time
+ETA = {"ddim": 0.0, "dpm": 1.0}                         # fresh noise, unless somebody asks for another share
 
 
 def ancestral_step(x_t: Tensor, x_hat: Tensor, t: At, s: At, eps: Tensor, variance: Variance = "small") -> Tensor:
@@ -71,15 +75,16 @@ def ddim_step(x_t: Tensor, x_hat: Tensor, t: At, s: At, eps: Tensor | None = Non
     return alpha_s * x_hat + (sigma_s**2 - fresh**2).clamp(min=0).sqrt() * eps_hat + fresh * eps
 
 
-def dpm_step(x_t: Tensor, x_hat: Tensor, before: Tensor | None, r: At, t: At, s: At) -> Tensor:
-    """DPM-Solver++(2M) from t to s; ``before`` is x_hat at the time r before t, None at the first step (then it is a DDIM step)."""
+def dpm_step(x_t: Tensor, x_hat: Tensor, before: Tensor | None, r: At, t: At, s: At, eps: Tensor | None = None, eta: float = 0.0) -> Tensor:
+    """DPM-Solver++(2M) from t to s; ``before`` is x_hat at the time r before t, None at the first step (then of order 1)."""
     (alpha_t, sigma_t), (alpha_s, sigma_s) = t, s
     h = torch.log(alpha_s / sigma_s) - torch.log(alpha_t / sigma_t)
     if before is not None:
         h_before = torch.log(alpha_t / sigma_t) - torch.log(r[0] / r[1])
         ratio = torch.where(h_before > 1e-6, h / (2 * h_before).clamp(min=1e-6), 0.0)           # no step, where λ is clipped
         x_hat = x_hat + ratio * (x_hat - before)
-    return (sigma_s / sigma_t) * x_t - alpha_s * torch.expm1(-h) * x_hat
+    x_s = (sigma_s / sigma_t) * torch.exp(-eta * h) * x_t - alpha_s * torch.expm1(-(1 + eta) * h) * x_hat
+    return x_s if eps is None or eta == 0 else x_s + sigma_s * (-torch.expm1(-2 * eta * h)).sqrt() * eps
 
 
 def ancestral(denoise: Denoiser, at: Clock, times: Tensor, x: Tensor, draw: Draw, *, variance: Variance = "small") -> Tensor:
@@ -113,14 +118,14 @@ def heun(denoise: Denoiser, at: Clock, times: Tensor, x: Tensor) -> Tensor:
     return x
 
 
-def dpm(denoise: Denoiser, at: Clock, times: Tensor, x: Tensor) -> Tensor:
-    """DPM-Solver++(2M)."""
+def dpm(denoise: Denoiser, at: Clock, times: Tensor, x: Tensor, draw: Draw, *, eta: float = 0.0) -> Tensor:
+    """DPM-Solver++(2M) with η of fresh noise."""
     before, r = None, at(times[0])
     for i, (t, s) in enumerate(pairwise(times)):
         x_hat = denoise(x, t)
         if i == len(times) - 2:
             return x_hat
-        x = dpm_step(x, x_hat, before, r, at(t), at(s))
+        x = dpm_step(x, x_hat, before, r, at(t), at(s), draw() if eta else None, eta)
         before, r = x_hat, at(t)
     return x
 

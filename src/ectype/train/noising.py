@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from ..data.schema import Schema
 from ..errors import InvalidParameterError
 from ..nn import build
-from ..prob.solvers import Sampler, Variance, ancestral, ddim, dpm, heun, inpaint
+from ..prob.solvers import ETA, Sampler, Variance, ancestral, ddim, dpm, heun, inpaint
 from ..prob.tone import Tone
 from ..prob.transport import deal
 from ..rng import Rows, Shared
@@ -200,8 +200,8 @@ class Denoising(Objective):
 
     # -- sampling --------------------------------------------------------------------------------------------------------------
 
-    def times(self, steps: int) -> Tensor:
-        """From noise to data in ``steps`` equal steps."""
+    def times(self, steps: int, sampler: Sampler = "ddim") -> Tensor:
+        """From noise to data in ``steps`` steps, ``(steps + 1,)``; equal ones, unless a family knows better for a sampler."""
         return torch.linspace(1, 0, steps + 1, device=self.center.device)
 
     def conclude(self, x: Tensor, c: Tensor | None) -> None:
@@ -227,11 +227,11 @@ class Denoising(Objective):
         f = self.generate(noise, c, steps=steps, **options)
         return self.features.draw(self.tone(self.unscaled(f), steps), noise)
 
-    def generate(self, noise: Rows, c: Tensor | None, *, steps: int, sampler: Sampler = "ddim", eta: float = 0.0,
+    def generate(self, noise: Rows, c: Tensor | None, *, steps: int, sampler: Sampler = "ddim", eta: float | None = None,
                  variance: Variance = "small", guidance: float = 1.0) -> Tensor:
         """Scaled features of new rows, in so many steps of a sampler of :mod:`ectype.prob.solvers`."""
         c = self.embed_condition(c)
-        x, times = noise.normal(*self.shape), self.times(steps)
+        x, times = noise.normal(*self.shape), self.times(steps, sampler)
 
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
             return self.denoise(x_t, t[None], c, guidance)
@@ -244,10 +244,10 @@ class Denoising(Objective):
 
         if sampler == "ancestral":
             x = ancestral(denoise, at, times, x, draw, variance=variance)
-        elif sampler == "ddim":
-            x = ddim(denoise, at, times, x, draw, eta=eta)
+        elif sampler == "heun":
+            x = heun(denoise, at, times, x)
         else:
-            x = (heun if sampler == "heun" else dpm)(denoise, at, times, x)
+            x = (ddim if sampler == "ddim" else dpm)(denoise, at, times, x, draw, eta=ETA[sampler] if eta is None else eta)
         return x
 
     def impute(self, x: Tensor, known: Tensor, banned: Tensor, noise: Rows, c: Tensor | None, *, steps: int, resample: int) -> Tensor:
