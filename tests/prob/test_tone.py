@@ -1,8 +1,9 @@
-"""The tone curve: levels as frequent as the real ones, in their order, channel by channel."""
+"""The tone curve: levels as frequent as the real ones, in their order, channel by channel. The equalizer: levels by their ranks, and back."""
 
+import pytest
 import torch
 
-from ectype.prob.tone import Tone
+from ectype.prob.tone import EQUALIZED, Equalizer, Tone
 
 
 def images(values):
@@ -54,3 +55,43 @@ def test_channels_have_curves_of_their_own():
     tone.fit(torch.stack([real[:, 0] / 2, real[:, 1]], dim=1), real)
     f = torch.full((3, 2, 1, 1), 0.25)
     torch.testing.assert_close(tone(f)[0].flatten(), torch.tensor([0.5, 0.25]), atol=0.01, rtol=0)
+
+
+def stored(shares, n=1000):
+    """Images of one channel with these shares of the levels 0, 1, …"""
+    return torch.repeat_interleave(torch.arange(len(shares)), torch.tensor([round(n * v) for v in shares])).view(-1, 1, 2, 2).to(torch.uint8)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_levels_by_hand(share):
+    """Half of the pixels are 0, none is 1, two tenths are 2, three 3: mean ranks 0.25, 0.5, 0.6, 0.85, of which 0.6 are stretched to 2."""
+    equal = Equalizer(1, 4, share)
+    equal.fit(stored([0.5, 0.0, 0.2, 0.3]))
+    ranks, line = torch.tensor([-1.0, -1 + 0.25 / 0.3, -1 + 0.35 / 0.3, 1.0]), torch.linspace(-1, 1, 4)
+    levels = torch.arange(4).view(1, 1, 2, 2).to(torch.uint8)
+    torch.testing.assert_close(equal(levels).flatten(), (1 - share) * line + share * ranks)
+
+
+def test_equalised_levels_come_back_and_so_does_what_is_near_them():
+    g = torch.Generator().manual_seed(0)
+    x = (256 * torch.rand(200, 3, 5, 4, generator=g) ** torch.tensor([1.0, 4.0, 0.3])[:, None, None]).long().clamp(max=255).to(torch.uint8)
+    equal = Equalizer(3, 256)
+    equal.fit(x)
+    assert (equal.table.diff() > 0).all() and equal.table.min() >= -1 and equal.table.max() <= 1
+    assert (equal.table.diff() >= (1 - EQUALIZED) * 2 / 255 - 1e-6).all()         # two levels are never nearer than that
+    f = equal(x)
+    torch.testing.assert_close(equal.inverse(f), x.float() / 127.5 - 1, atol=1e-6, rtol=0)
+    shaken = f + 0.49 * (1 - EQUALIZED) * 2 / 255 * (2 * torch.rand(f.shape, generator=g) - 1)
+    assert torch.equal(equal.inverse(shaken), equal.inverse(f))
+    assert torch.equal(equal.inverse(torch.full((1, 3, 1, 2), 7.0)), torch.ones(1, 3, 1, 2))
+
+
+def test_equal_frequencies_and_a_single_level_change_nothing():
+    line = torch.linspace(-1, 1, 4)
+    for x in (stored([0.25] * 4), stored([0.0, 1.0, 0.0, 0.0])):
+        equal = Equalizer(1, 4)
+        torch.testing.assert_close(equal.table[0], line)
+        equal.fit(x)
+    torch.testing.assert_close(equal.table[0, [0, 3]], line[[0, 3]])
+    equal.fit(stored([0.25] * 4))
+    torch.testing.assert_close(equal.table[0], line)

@@ -73,9 +73,10 @@ from ..data.schema import Schema
 from ..errors import InvalidParameterError
 from ..estimator import GenerativeModel
 from ..nn import build
+from ..nn.generator import ConvGenerator
 from ..prob.cells import Cells
 from ..prob.neighbours import Neighbourhoods, neighbourhoods
-from ..prob.tone import Tone
+from ..prob.tone import Equalizer, Tone
 from ..rng import Rows, Shared
 from ..spec import PRESET, Interval, Net, PositiveInt, Train
 from ..train.objective import Objective
@@ -85,7 +86,8 @@ Game = Literal["non-saturating", "relativistic", "minimax"]
 GAMMA = {"table": 0.1, "images": 0.5, "signals": 0.5}
 PENALISED = 4                   # one row of so many is penalised, of images and signals
 LOOKED_AT = 1000                # held-out rows at most, at an evaluation
-CLUSTERS = {"table": 32, "images": 64, "signals": 64}
+CLUSTERS = {"table": 32, "images": 128, "signals": 64}
+FALLS = 2000                    # steps after which γ of images and signals is half of what it was at first
 TONED = 1000                    # training pictures that the tone curve is fitted to
 CELLS_FROM = 10_000             # rows at most that the cells are found from
 PATIENT = 5                     # evaluations in a row that look collapsed before it is said
@@ -108,25 +110,45 @@ class GANObjective(Objective):
 
     def __init__(self, schema: Schema, condition: Schema | None, noise_dim: int, net: Net, game: Game, penalty: float, clusters: int = 0):
         super().__init__(schema, condition)
-        self.noise_dim, self.game, self.penalty = noise_dim, game, penalty
+        self.game, self.penalty = game, penalty
         shape, classes = self.features.shape, condition.blocks[0].n_codes if clusters and condition is not None else 1
         self.cells = Cells(clusters, math.prod(shape), classes) if clusters else None
+        cond = self.n_cond + (0 if self.cells is None else self.cells.n)
+        self.equalizer = Equalizer(shape[0], schema.blocks[0].levels) if schema.is_image else None
         self.tone = Tone(shape[0]) if schema.is_image else None
-        self.generator = build.generator(noise_dim, shape, net, cond=self.n_cond + clusters)
-        self.critic = build.critic(shape, net, cond=self.n_cond + clusters)
+        self.generator = build.generator(noise_dim, shape, net, cond=cond)
+        self.critic = build.critic(shape, net, cond=cond)
+        self.n_noise = noise_dim + (self.generator.grain if isinstance(self.generator, ConvGenerator) else 0)
+        self.falls = FALLS if len(shape) > 1 else None
+        self._made: Tensor | None = None            # by the generator in the critic's turn, for its own
+        self._found: Neighbourhoods | None = None   # at the last look at the held-out rows, for what is watched beside
 
     def players(self) -> dict[str, nn.Module]:
         return {"critic": self.critic, "generator": self.generator}
 
     def prepare(self, x: Tensor, c: Tensor | None) -> None:
-        """The cells of the training rows."""
+        """The equalizer and the cells of the training rows."""
+        if self.equalizer is not None:
+            self.equalizer.fit(x)
         if self.cells is not None:
-            some = x[torch.randperm(len(x), device=x.device)[:CELLS_FROM]]
-            self.cells.fit(self._flat(some), len(x))
-            self.cells.count(torch.cat([self.cells.of(self._flat(rows)) for rows in x.split(4096)]), None if c is None else c[:, 0])
+            which = None if c is None else c[:, 0]
+            some = torch.randperm(len(x), device=x.device)[:CELLS_FROM]
+            self.cells.fit(self._flat(x[some]), len(x), None if which is None else which[some])
+            parts = torch.arange(len(x), device=x.device).split(4096)
+            self.cells.count(torch.cat([self.cells.of(self._flat(x[i]), None if which is None else which[i]) for i in parts]))
 
     def _flat(self, x: Tensor) -> Tensor:
         return self.features.embed(x).flatten(1).float()
+
+    # -- what the players see and make ----------------------------------------------------------------------------------------------
+
+    def seen(self, x: Tensor) -> Tensor:
+        """Stored rows as the players see them: features, of pictures equalised."""
+        return self.features.embed(x) if self.equalizer is None else self.equalizer(x)
+
+    def stored(self, f: Tensor) -> Tensor:
+        """The inverse of :meth:`seen`."""
+        return self.features.project(f if self.equalizer is None else self.equalizer.inverse(f))
 
     # -- the two networks ------------------------------------------------------------------------------------------------------------
 
@@ -137,7 +159,7 @@ class GANObjective(Objective):
 
     def given_of(self, x: Tensor, c: Tensor | None) -> Tensor | None:
         """The same of stored rows: their own cells."""
-        return self.given(c, None if self.cells is None else self.cells.of(self._flat(x)))
+        return self.given(c, None if self.cells is None else self.cells.of(self._flat(x), None if c is None else c[:, 0]))
 
     def given_drawn(self, uniform: Tensor, c: Tensor | None) -> Tensor | None:
         """The same of rows to come: cells drawn from their shares."""
@@ -149,7 +171,7 @@ class GANObjective(Objective):
         return self.features.activate(self.generator(z, given).float(), gumbel)
 
     def _fake(self, n: int, given: Tensor | None, device: torch.device) -> Tensor:
-        z = torch.randn(n, self.noise_dim, device=device)
+        z = torch.randn(n, self.n_noise, device=device)
         return self.generate(z, torch.rand(n, self.features.n_onehot, device=device), given)
 
     def logit(self, f: Tensor, given: Tensor | None) -> Tensor:
@@ -159,12 +181,12 @@ class GANObjective(Objective):
     # -- the game --------------------------------------------------------------------------------------------------------------------
 
     def loss(self, x: Tensor, c: Tensor | None, player: str) -> dict[str, Tensor]:
-        return (self._critic_loss if player == "critic" else self._generator_loss)(self.features.embed(x), self.given_of(x, c))
+        return (self._critic_loss if player == "critic" else self._generator_loss)(self.seen(x), self.given_of(x, c))
 
     def _critic_loss(self, f: Tensor, given: Tensor | None) -> dict[str, Tensor]:
         n = len(f)
-        with torch.no_grad():
-            fake = self._fake(n, given, f.device)
+        self._made = self._fake(n, given, f.device)             # the generator's turn follows, with the same weights
+        fake = self._made.detach()
         m = -(-n // PENALISED) if f.ndim > 2 else n
         watched = torch.cat([f[:m], fake[:m]]).requires_grad_(self.penalty > 0)
         both = torch.cat([watched, f[m:], fake[m:]])                                        # m, m, n − m, n − m rows
@@ -174,13 +196,19 @@ class GANObjective(Objective):
         r = self._gradient_penalty(watched, logit[: 2 * m]) if self.penalty else torch.zeros_like(v)
         return {"loss": -v + r, "value": v, "penalty": r}
 
+    @property
+    def gamma(self) -> float:
+        """γ at the step in hand."""
+        return self.penalty if self.falls is None else self.penalty / (1 + self.step / self.falls)
+
     def _gradient_penalty(self, f: Tensor, logit: Tensor) -> Tensor:
         """γ/2 (R1 + R2): the mean squared norm of ∇ℓ at as many real as generated rows."""
         (gradient,) = torch.autograd.grad(logit.sum(), f, create_graph=True)
-        return self.penalty * gradient.square().flatten(1).sum(1).mean()
+        return self.gamma * gradient.square().flatten(1).sum(1).mean()
 
     def _generator_loss(self, f: Tensor, given: Tensor | None) -> dict[str, Tensor]:
-        logit = self.logit(self._fake(len(f), given, f.device), given)
+        fake, self._made = self._fake(len(f), given, f.device) if self._made is None else self._made, None
+        logit = self.logit(fake, given)
         if self.game == "relativistic":
             with torch.no_grad():
                 real = self.logit(f, given)
@@ -194,16 +222,16 @@ class GANObjective(Objective):
     def compare(self, x: Tensor, c: Tensor | None) -> Neighbourhoods:
         """Held-out rows against as many samples, as features of stored rows: what is rounded away in a sample is no difference."""
         x, c = x[:LOOKED_AT], None if c is None else c[:LOOKED_AT]
-        fake = self.features.project(self._fake(len(x), self.given_drawn(torch.rand(len(x), device=x.device), c), x.device))
+        fake = self.stored(self._fake(len(x), self.given_drawn(torch.rand(len(x), device=x.device), c), x.device))
         return neighbourhoods(*map(self._flat, (x, fake)))
 
     def held_out(self, x: Tensor, c: Tensor | None) -> Tensor:
         """Divergence between held-out rows and as many samples, both ways, in nats per dimension, − log precision − log coverage."""
-        found = self.compare(x, c)
+        self._found = found = self.compare(x, c)
         return found.divergence - (found.precision * found.coverage).clamp_min(1e-6).log()
 
     def watch(self, x: Tensor, c: Tensor | None) -> dict[str, float]:
-        found = self.compare(x, c)
+        found, self._found = self.compare(x, c) if self._found is None else self._found, None
         return {name: float(getattr(found, name)) for name in ("precision", "coverage", "diversity")}
 
     def alarm(self, history: Sequence[Mapping[str, Any]]) -> str | None:
@@ -224,17 +252,17 @@ class GANObjective(Objective):
         parts = range(0, len(x), 256)
         given = self.given_drawn(torch.rand(len(x), device=x.device), c)
         made = [self._fake(len(x[i : i + 256]), None if given is None else given[i : i + 256], x.device) for i in parts]
-        self.tone.fit(torch.cat(made), self.features.embed(x))
+        self.tone.fit(torch.cat(made), self.seen(x))
 
     def sample(self, noise: Rows, c: Tensor | None) -> Tensor:
-        z, uniform = noise.normal(self.noise_dim), noise.uniform(self.features.n_onehot)
+        z, uniform = noise.normal(self.n_noise), noise.uniform(self.features.n_onehot)
         given = self.given(c, None) if self.cells is None else self.given_drawn(noise.uniform(1)[:, 0], c)
         f = self.generate(z, uniform, given)
-        return self.features.project(f if self.tone is None else self.tone(f))
+        return self.stored(f if self.tone is None else self.tone(f))
 
     def score(self, x: Tensor, c: Tensor | None, noise: Shared) -> Tensor:
         """log D(x): the critic's opinion. Not a likelihood: at the equilibrium it is the same for every row."""
-        return F.logsigmoid(self.logit(self.features.embed(x), self.given_of(x, c)))
+        return F.logsigmoid(self.logit(self.seen(x), self.given_of(x, c)))
 
 
 def collapsed(figures: Mapping[str, Any]) -> bool:

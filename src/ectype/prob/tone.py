@@ -19,6 +19,41 @@ import torch
 from torch import Tensor, nn
 
 POINTS = 2049           # of a curve, at equal steps of probability
+EQUALIZED = 0.5         # α
+
+
+class Equalizer(nn.Module):
+    """Levels ↔ features that are as far apart as levels are told apart by how frequent they are, for each of ``channels``.
+
+        e(l) = (1 − α) f(l) + α r(l)
+
+    with f the level in [−1, 1] and r its mean rank among the training pixels, stretched to [−1, 1]. A level that half of the pixels have
+    then lies far from the next one, and a critic whose slope is bounded can tell the two apart. f until it is fitted.
+    """
+
+    def __init__(self, channels: int, levels: int, share: float = EQUALIZED):
+        super().__init__()
+        self.half, self.share = (levels - 1) / 2, share
+        self.register_buffer("table", torch.linspace(-1, 1, levels).repeat(channels, 1))
+
+    def fit(self, x: Tensor) -> None:
+        """From stored images ``(N, C, *S)``."""
+        for table, values in zip(self.table, x.transpose(0, 1), strict=True):
+            shares = torch.bincount(values.flatten().long(), minlength=len(table)).double() / values.numel()
+            rank = shares.cumsum(0) - shares / 2
+            spread = rank[-1] - rank[0]
+            line = torch.linspace(-1, 1, len(table), dtype=torch.double, device=x.device)
+            ranks = 2 * (rank - rank[0]) / spread - 1 if spread > 0 else line
+            table.copy_((1 - self.share) * line + self.share * ranks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """e of stored images ``(B, C, *S)``."""
+        return torch.stack([table[values] for table, values in zip(self.table, x.long().unbind(1), strict=True)], dim=1)
+
+    def inverse(self, f: Tensor) -> Tensor:
+        """The nearest level as a feature in [−1, 1]."""
+        levels = [torch.bucketize(values.contiguous(), (table[1:] + table[:-1]) / 2) for table, values in zip(self.table, f.unbind(1), strict=True)]
+        return torch.stack(levels, dim=1) / self.half - 1
 
 
 class Tone(nn.Module):
