@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .conv import CONV, ChannelNorm, Size, cut, from_patches, halvings
+from .conv import CONV, ChannelNorm, Size, halvings
 from .mlp import ACTIVATIONS
 
 LAST = 16           # channels at full size

@@ -52,7 +52,8 @@ class Equalizer(nn.Module):
 
     def inverse(self, f: Tensor) -> Tensor:
         """The nearest level as a feature in [−1, 1]."""
-        levels = [torch.bucketize(values.contiguous(), (table[1:] + table[:-1]) / 2) for table, values in zip(self.table, f.unbind(1), strict=True)]
+        between = (self.table[:, 1:] + self.table[:, :-1]) / 2
+        levels = [torch.bucketize(values.contiguous(), edges) for edges, values in zip(between, f.unbind(1), strict=True)]
         return torch.stack(levels, dim=1) / self.half - 1
 
 
