@@ -1,9 +1,9 @@
-"""The tone curve: levels as frequent as the real ones, in their order, channel by channel. The equalizer: levels by their ranks, and back."""
+"""The tone curve: levels as frequent as the real ones, in their order, channel by channel. Histograms: a picture's own levels."""
 
 import pytest
 import torch
 
-from ectype.prob.tone import EQUALIZED, Equalizer, Tone
+from ectype.prob.tone import LEVELS_KEPT, REFERENCES, Histograms, Tone
 
 
 def images(values):
@@ -57,41 +57,53 @@ def test_channels_have_curves_of_their_own():
     torch.testing.assert_close(tone(f)[0].flatten(), torch.tensor([0.5, 0.25]), atol=0.01, rtol=0)
 
 
-def stored(shares, n=1000):
-    """Images of one channel with these shares of the levels 0, 1, …"""
-    return torch.repeat_interleave(torch.arange(len(shares)), torch.tensor([round(n * v) for v in shares])).view(-1, 1, 2, 2).to(torch.uint8)
+
+def stored(n, channels=1, side=8, seed=0):
+    """Pictures, each with levels of its own range."""
+    g = torch.Generator().manual_seed(seed)
+    low, high = (100 * torch.rand(n, 1, 1, 1, generator=g)).expand(-1, channels, 1, 1), 150 + 100 * torch.rand(n, channels, 1, 1, generator=g)
+    return (low + (high - low) * torch.rand(n, channels, side, side, generator=g)).round().to(torch.uint8)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_levels_by_hand(share):
-    """Half of the pixels are 0, none is 1, two tenths are 2, three 3: mean ranks 0.25, 0.5, 0.6, 0.85, of which 0.6 are stretched to 2."""
-    equal = Equalizer(1, 4, share)
-    equal.fit(stored([0.5, 0.0, 0.2, 0.3]))
-    ranks, line = torch.tensor([-1.0, -1 + 0.25 / 0.3, -1 + 0.35 / 0.3, 1.0]), torch.linspace(-1, 1, 4)
-    levels = torch.arange(4).view(1, 1, 2, 2).to(torch.uint8)
-    torch.testing.assert_close(equal(levels).flatten(), (1 - share) * line + share * ranks)
+def as_features(x):
+    return x.float() / 127.5 - 1
 
 
-def test_equalised_levels_come_back_and_so_does_what_is_near_them():
-    g = torch.Generator().manual_seed(0)
-    x = (256 * torch.rand(200, 3, 5, 4, generator=g) ** torch.tensor([1.0, 4.0, 0.3])[:, None, None]).long().clamp(max=255).to(torch.uint8)
-    equal = Equalizer(3, 256)
-    equal.fit(x)
-    assert (equal.table.diff() > 0).all() and equal.table.min() >= -1 and equal.table.max() <= 1
-    assert (equal.table.diff() >= (1 - EQUALIZED) * 2 / 255 - 1e-6).all()         # two levels are never nearer than that
-    f = equal(x)
-    torch.testing.assert_close(equal.inverse(f), x.float() / 127.5 - 1, atol=1e-6, rtol=0)
-    shaken = f + 0.49 * (1 - EQUALIZED) * 2 / 255 * (2 * torch.rand(f.shape, generator=g) - 1)
-    assert torch.equal(equal.inverse(shaken), equal.inverse(f))
-    assert torch.equal(equal.inverse(torch.full((1, 3, 1, 2), 7.0)), torch.ones(1, 3, 1, 2))
+def sorted_levels(f):
+    return (f.flatten(2) * 127.5 + 127.5).round().sort(2).values
 
 
-def test_equal_frequencies_and_a_single_level_change_nothing():
-    line = torch.linspace(-1, 1, 4)
-    for x in (stored([0.25] * 4), stored([0.0, 1.0, 0.0, 0.0])):
-        equal = Equalizer(1, 4)
-        torch.testing.assert_close(equal.table[0], line)
-        equal.fit(x)
-    torch.testing.assert_close(equal.table[0, [0, 3]], line[[0, 3]])
-    equal.fit(stored([0.25] * 4))
-    torch.testing.assert_close(equal.table[0], line)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_get_the_levels_of_the_training_picture_that_is_most_like_them(channels):
+    """A training picture seen through a curve, and with its pixels shuffled, gets its own levels back, in their order."""
+    x = stored(40, channels)
+    histograms = Histograms((channels, 8, 8), 256)
+    histograms.fit(x)
+    shuffled = as_features(x).flatten(2)[..., torch.randperm(64, generator=torch.Generator().manual_seed(1))].view_as(x)
+    out = histograms(0.98 * shuffled + 0.02 * shuffled**3)
+    torch.testing.assert_close(sorted_levels(out), x.float().flatten(2).sort(2).values)
+    torch.testing.assert_close(out, shuffled, atol=2.01 / 255, rtol=0)          # a level for pixels that were as high as another
+
+
+def test_what_is_darker_stays_darker_and_equal_values_follow_their_neighbours():
+    histograms = Histograms((1, 4, 4), 256)
+    histograms.fit(torch.arange(16).mul(16).to(torch.uint8).view(1, 1, 4, 4))
+    f = torch.rand(5, 1, 4, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    assert torch.equal(histograms(f).flatten(1).argsort(1), f.flatten(1).argsort(1))
+    flat = torch.zeros(1, 1, 4, 4)
+    flat[..., 3, 3] = 1.0
+    beside = histograms(flat)[0, 0]
+    assert beside[3, 3] == beside.max() and min(beside[2, 3], beside[3, 2], beside[2, 2]) > beside[0].max()
+
+
+def test_large_pictures_keep_fewer_levels():
+    x = stored(3, side=48)
+    histograms = Histograms((1, 48, 48), 256)
+    histograms.fit(x)
+    out = sorted_levels(histograms(as_features(x)))
+    assert histograms.levels.shape == (REFERENCES, 1, LEVELS_KEPT) and (out - x.float().flatten(2).sort(2).values).abs().max() <= 2
+
+
+def test_it_is_the_identity_until_levels_are_known():
+    f = torch.rand(2, 1, 8, 8) * 2 - 1
+    assert torch.equal(Histograms((1, 8, 8), 256)(f), f)

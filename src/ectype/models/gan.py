@@ -76,7 +76,7 @@ from ..nn import build
 from ..nn.generator import ConvGenerator
 from ..prob.cells import Cells
 from ..prob.neighbours import Neighbourhoods, neighbourhoods
-from ..prob.tone import Equalizer, Tone
+from ..prob.tone import Histograms
 from ..rng import Rows, Shared
 from ..spec import PRESET, Interval, Net, PositiveInt, Train
 from ..train.objective import Objective
@@ -88,7 +88,6 @@ PENALISED = 4                   # one row of so many is penalised, of images and
 LOOKED_AT = 1000                # held-out rows at most, at an evaluation
 CLUSTERS = {"table": 32, "images": 128, "signals": 64}
 FALLS = 2000                    # steps after which γ of images and signals is half of what it was at first
-TONED = 1000                    # training pictures that the tone curve is fitted to
 CELLS_FROM = 10_000             # rows at most that the cells are found from
 PATIENT = 5                     # evaluations in a row that look collapsed before it is said
 
@@ -114,12 +113,11 @@ class GANObjective(Objective):
         shape, classes = self.features.shape, condition.blocks[0].n_codes if clusters and condition is not None else 1
         self.cells = Cells(clusters, math.prod(shape), classes) if clusters else None
         cond = self.n_cond + (0 if self.cells is None else self.cells.n)
-        self.equalizer = Equalizer(shape[0], schema.blocks[0].levels) if schema.is_image else None
-        self.tone = Tone(shape[0]) if schema.is_image else None
+        self.histograms = Histograms(shape, schema.blocks[0].levels) if schema.is_image else None
         self.generator = build.generator(noise_dim, shape, net, cond=cond)
         self.critic = build.critic(shape, net, cond=cond)
         self.n_noise = noise_dim + (self.generator.grain if isinstance(self.generator, ConvGenerator) else 0)
-        self.falls = FALLS if len(shape) > 1 else None
+        self.falls, self.steady = (FALLS, ("critic",)) if len(shape) > 1 else (None, ())
         self._made: Tensor | None = None            # by the generator in the critic's turn, for its own
         self._found: Neighbourhoods | None = None   # at the last look at the held-out rows, for what is watched beside
 
@@ -127,9 +125,7 @@ class GANObjective(Objective):
         return {"critic": self.critic, "generator": self.generator}
 
     def prepare(self, x: Tensor, c: Tensor | None) -> None:
-        """The equalizer and the cells of the training rows."""
-        if self.equalizer is not None:
-            self.equalizer.fit(x)
+        """The cells of the training rows."""
         if self.cells is not None:
             which = None if c is None else c[:, 0]
             some = torch.randperm(len(x), device=x.device)[:CELLS_FROM]
@@ -139,16 +135,6 @@ class GANObjective(Objective):
 
     def _flat(self, x: Tensor) -> Tensor:
         return self.features.embed(x).flatten(1).float()
-
-    # -- what the players see and make ----------------------------------------------------------------------------------------------
-
-    def seen(self, x: Tensor) -> Tensor:
-        """Stored rows as the players see them: features, of pictures equalised."""
-        return self.features.embed(x) if self.equalizer is None else self.equalizer(x)
-
-    def stored(self, f: Tensor) -> Tensor:
-        """The inverse of :meth:`seen`."""
-        return self.features.project(f if self.equalizer is None else self.equalizer.inverse(f))
 
     # -- the two networks ------------------------------------------------------------------------------------------------------------
 
@@ -181,7 +167,7 @@ class GANObjective(Objective):
     # -- the game --------------------------------------------------------------------------------------------------------------------
 
     def loss(self, x: Tensor, c: Tensor | None, player: str) -> dict[str, Tensor]:
-        return (self._critic_loss if player == "critic" else self._generator_loss)(self.seen(x), self.given_of(x, c))
+        return (self._critic_loss if player == "critic" else self._generator_loss)(self.features.embed(x), self.given_of(x, c))
 
     def _critic_loss(self, f: Tensor, given: Tensor | None) -> dict[str, Tensor]:
         n = len(f)
@@ -222,7 +208,7 @@ class GANObjective(Objective):
     def compare(self, x: Tensor, c: Tensor | None) -> Neighbourhoods:
         """Held-out rows against as many samples, as features of stored rows: what is rounded away in a sample is no difference."""
         x, c = x[:LOOKED_AT], None if c is None else c[:LOOKED_AT]
-        fake = self.stored(self._fake(len(x), self.given_drawn(torch.rand(len(x), device=x.device), c), x.device))
+        fake = self.features.project(self._fake(len(x), self.given_drawn(torch.rand(len(x), device=x.device), c), x.device))
         return neighbourhoods(*map(self._flat, (x, fake)))
 
     def held_out(self, x: Tensor, c: Tensor | None) -> Tensor:
@@ -244,25 +230,19 @@ class GANObjective(Objective):
                 f"sample near them; distances among samples are {last['diversity']:.0%} of those among rows")
 
     def conclude(self, x: Tensor, c: Tensor | None) -> None:
-        """The tone curve of pictures, from ``TONED`` training rows and as many samples of their conditions."""
-        if self.tone is None:
-            return
-        some = torch.linspace(0, len(x) - 1, min(len(x), TONED), device=x.device).long()
-        x, c = x[some], None if c is None else c[some]
-        parts = range(0, len(x), 256)
-        given = self.given_drawn(torch.rand(len(x), device=x.device), c)
-        made = [self._fake(len(x[i : i + 256]), None if given is None else given[i : i + 256], x.device) for i in parts]
-        self.tone.fit(torch.cat(made), self.seen(x))
+        """The levels of training pictures."""
+        if self.histograms is not None:
+            self.histograms.fit(x)
 
     def sample(self, noise: Rows, c: Tensor | None) -> Tensor:
         z, uniform = noise.normal(self.n_noise), noise.uniform(self.features.n_onehot)
         given = self.given(c, None) if self.cells is None else self.given_drawn(noise.uniform(1)[:, 0], c)
         f = self.generate(z, uniform, given)
-        return self.stored(f if self.tone is None else self.tone(f))
+        return self.features.project(f if self.histograms is None else self.histograms(f))
 
     def score(self, x: Tensor, c: Tensor | None, noise: Shared) -> Tensor:
         """log D(x): the critic's opinion. Not a likelihood: at the equilibrium it is the same for every row."""
-        return F.logsigmoid(self.logit(self.seen(x), self.given_of(x, c)))
+        return F.logsigmoid(self.logit(self.features.embed(x), self.given_of(x, c)))
 
 
 def collapsed(figures: Mapping[str, Any]) -> bool:

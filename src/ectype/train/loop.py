@@ -274,7 +274,7 @@ class Loop:
         self.objective.step = state.step
         rows = self._batch()
         x, c = self.x.index_select(0, rows), None if self.c is None else self.c.index_select(0, rows)
-        lr = settings.lr * state.lr_scale * self._schedule(state.step)
+        lr, rise, falling = settings.lr * state.lr_scale, self._rise(state.step), self._schedule(state.step)
         for player in self.objective.turns:
             parameters = self.parameters[player]
             with self.arithmetic():
@@ -283,7 +283,7 @@ class Loop:
             for p, g in zip(parameters, gradients, strict=True):
                 p.grad = g
             self.norms.append((player, clip(gradients, settings.clip)))
-            update(self.optimisers[player], parameters, gradients, lr)
+            update(self.optimisers[player], parameters, gradients, lr * (rise if player in self.objective.steady else falling))
             for name, value in terms.items():
                 key = name if len(self.parameters) == 1 else f"{player}.{name}"
                 self.sums[key] = self.sums[key] + value.detach() if key in self.sums else value.detach()
@@ -297,8 +297,11 @@ class Loop:
             self._order = torch.randperm(len(self.x), generator=rng.generator(self.stream, "epoch", epoch)).to(self.device)
         return self._order[i * self.batch_size : (i + 1) * self.batch_size]
 
+    def _rise(self, step: int) -> float:
+        return min(1.0, (step + 1) / max(1, self.settings.warmup))
+
     def _schedule(self, step: int) -> float:
-        rise = min(1.0, (step + 1) / max(1, self.settings.warmup))
+        rise = self._rise(step)
         if self.state.total is None:
             return rise
         falls_at = STABLE[0] * self.state.total // STABLE[1]

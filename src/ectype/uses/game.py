@@ -72,7 +72,7 @@ class FilmedObjective(GANObjective):
         return super().watch(x, c)
 
     def _logit_of(self, x: Tensor) -> Tensor:
-        return self.logit(self.seen(x), self.given_of(x, None))
+        return self.logit(self.features.embed(x), self.given_of(x, None))
 
 
 class FilmedGAN(GAN):
