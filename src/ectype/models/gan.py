@@ -117,7 +117,7 @@ class GANObjective(Objective):
         self.generator = build.generator(noise_dim, shape, net, cond=cond)
         self.critic = build.critic(shape, net, cond=cond)
         self.n_noise = noise_dim + (self.generator.grain if isinstance(self.generator, ConvGenerator) else 0)
-        self.falls, self.steady = (FALLS, ("critic",)) if len(shape) > 1 else (None, ())
+        self.wanders = len(shape) > 1
         self._made: Tensor | None = None            # by the generator in the critic's turn, for its own
         self._found: Neighbourhoods | None = None   # at the last look at the held-out rows, for what is watched beside
 
@@ -185,7 +185,7 @@ class GANObjective(Objective):
     @property
     def gamma(self) -> float:
         """γ at the step in hand."""
-        return self.penalty if self.falls is None else self.penalty / (1 + self.step / self.falls)
+        return self.penalty / (1 + self.step / FALLS) if len(self.features.shape) > 1 else self.penalty
 
     def _gradient_penalty(self, f: Tensor, logit: Tensor) -> Tensor:
         """γ/2 (R1 + R2): the mean squared norm of ∇ℓ at as many real as generated rows."""

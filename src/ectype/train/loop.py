@@ -5,7 +5,8 @@ Data are on the device and batches are taken by index; nothing in a step waits f
 
 **A budget in seconds that can be repeated in steps.** The learning rate is constant until 70 % of the time is spent; the step *s₀* at
 which this happens fixes the total *N* = ⌈10 s₀ / 7⌉, and the rate then falls linearly to zero. A budget of *N* steps has the same
-schedule (it starts to fall at ⌊7 N / 10⌋ = s₀). Evaluations happen at steps that grow geometrically, the average over weights has a
+schedule (it starts to fall at ⌊7 N / 10⌋ = s₀). An objective whose average over weights is better than any weights on its way keeps
+the rate (``wanders``). Evaluations happen at steps that grow geometrically, the average over weights has a
 length relative to the run, and so has the patience: no part of the schedule needs to know *N* beforehand.
 
 **A training of several stages** (greedy layers, say) is one loop after another, each with its share of the budget, its own players,
@@ -274,7 +275,7 @@ class Loop:
         self.objective.step = state.step
         rows = self._batch()
         x, c = self.x.index_select(0, rows), None if self.c is None else self.c.index_select(0, rows)
-        lr, rise, falling = settings.lr * state.lr_scale, self._rise(state.step), self._schedule(state.step)
+        lr = settings.lr * state.lr_scale * self._schedule(state.step)
         for player in self.objective.turns:
             parameters = self.parameters[player]
             with self.arithmetic():
@@ -283,7 +284,7 @@ class Loop:
             for p, g in zip(parameters, gradients, strict=True):
                 p.grad = g
             self.norms.append((player, clip(gradients, settings.clip)))
-            update(self.optimisers[player], parameters, gradients, lr * (rise if player in self.objective.steady else falling))
+            update(self.optimisers[player], parameters, gradients, lr)
             for name, value in terms.items():
                 key = name if len(self.parameters) == 1 else f"{player}.{name}"
                 self.sums[key] = self.sums[key] + value.detach() if key in self.sums else value.detach()
@@ -297,12 +298,9 @@ class Loop:
             self._order = torch.randperm(len(self.x), generator=rng.generator(self.stream, "epoch", epoch)).to(self.device)
         return self._order[i * self.batch_size : (i + 1) * self.batch_size]
 
-    def _rise(self, step: int) -> float:
-        return min(1.0, (step + 1) / max(1, self.settings.warmup))
-
     def _schedule(self, step: int) -> float:
-        rise = self._rise(step)
-        if self.state.total is None:
+        rise = min(1.0, (step + 1) / max(1, self.settings.warmup))
+        if self.state.total is None or self.objective.wanders:
             return rise
         falls_at = STABLE[0] * self.state.total // STABLE[1]
         return rise * min(1.0, (self.state.total - step) / max(1, self.state.total - falls_at))
