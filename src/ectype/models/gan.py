@@ -87,7 +87,7 @@ GAMMA = {"table": 0.1, "images": 0.5, "signals": 0.5}
 PENALISED = 4                   # one row of so many is penalised, of images and signals
 LOOKED_AT = 1000                # held-out rows at most, at an evaluation
 CLUSTERS = {"table": 32, "images": 128, "signals": 64}
-FALLS = 2000                    # steps after which γ of images and signals is half of what it was at first
+FALLS = 2000                    # steps after which γ of images is half of what it was at first
 CELLS_FROM = 10_000             # rows at most that the cells are found from
 PATIENT = 5                     # evaluations in a row that look collapsed before it is said
 
@@ -117,7 +117,7 @@ class GANObjective(Objective):
         self.generator = build.generator(noise_dim, shape, net, cond=cond)
         self.critic = build.critic(shape, net, cond=cond)
         self.n_noise = noise_dim + (self.generator.grain if isinstance(self.generator, ConvGenerator) else 0)
-        self.wanders = len(shape) > 1
+        self.wanders = schema.is_image
         self._made: Tensor | None = None            # by the generator in the critic's turn, for its own
         self._found: Neighbourhoods | None = None   # at the last look at the held-out rows, for what is watched beside
 
@@ -171,8 +171,9 @@ class GANObjective(Objective):
 
     def _critic_loss(self, f: Tensor, given: Tensor | None) -> dict[str, Tensor]:
         n = len(f)
-        self._made = self._fake(n, given, f.device)             # the generator's turn follows, with the same weights
-        fake = self._made.detach()
+        with torch.set_grad_enabled(f.ndim > 2):                # pictures are dear: the generator's turn, which follows, takes the same
+            fake = self._fake(n, given, f.device)
+        self._made, fake = fake if f.ndim > 2 else None, fake.detach()
         m = -(-n // PENALISED) if f.ndim > 2 else n
         watched = torch.cat([f[:m], fake[:m]]).requires_grad_(self.penalty > 0)
         both = torch.cat([watched, f[m:], fake[m:]])                                        # m, m, n − m, n − m rows
@@ -185,7 +186,7 @@ class GANObjective(Objective):
     @property
     def gamma(self) -> float:
         """γ at the step in hand."""
-        return self.penalty / (1 + self.step / FALLS) if len(self.features.shape) > 1 else self.penalty
+        return self.penalty / (1 + self.step / FALLS) if self.features.is_image else self.penalty
 
     def _gradient_penalty(self, f: Tensor, logit: Tensor) -> Tensor:
         """γ/2 (R1 + R2): the mean squared norm of ∇ℓ at as many real as generated rows."""
