@@ -29,25 +29,33 @@ generated rows (R2), makes the equilibrium attractive:
 
 It is exact, by differentiating twice, which on a processor costs less than it is said to: of pictures one row in four is penalised, and
 the critic's step takes a quarter more time. γ sets the scale: a critic that rises from 0 to 1 within a distance r pays about γ / r². On
-MNIST γ = 0.5 left smooth strokes, where 0.01 frayed them.
+MNIST γ = 0.5 left smooth strokes, where 0.01 frayed them. But a difference of size δ can then earn the critic no more than δ² / 4γ, and
+with a constant γ it ended at the value of a guess, −log 2, while judges still told its pictures from real ones. So of pictures γ falls
+with the steps t taken, γ_t = γ / (1 + t / ``FALLS``).
 
 **No mode is left out.** A generator that maps one normal cloud to modes that lie apart must tear it, and what the critic says of one batch
 does not tell it which mode is missing. So the rows are divided into cells by k-means (``prob/cells.py``), and both players are told the
 cell k of a row: k is drawn from the shares p(k | c) of the training rows, then x = G(z, k, c). A part of the data that is larger than a
-cell cannot be left out, and within a cell there is little to tear (Liu et al. 2020). On 25 Gaussians, after a minute, all 25 modes were
+cell cannot be left out, and within a cell there is little to tear (Liu et al. 2020). Classes have cells of their own, so that a cell tells
+the class too: of conditional MNIST's samples 96 % were the digit that was asked for after 3,500 steps, where cells of all digits together
+had given 91 % after 6,200. On 25 Gaussians, after a minute, all 25 modes were
 found and 99 % of the samples lay within 3 σ of one, in five of five seeds; without cells 20 to 23 modes at best. On digits, 300 steps
 covered 0.76 of the rows, and 0.32 without. ``clusters=0`` is the game without them.
 
-Pictures come from a generator that enlarges by interpolation (``nn/generator.py``); a tone curve, fitted at the end, makes its levels as
-frequent as those of the data (``prob/tone.py``). Samples are drawn from an average over the generator's
-weights.
+Pictures come from a generator that enlarges by interpolation, with noise for every pixel before its last layer (``nn/generator.py``).
+Samples are drawn from an average over the generator's weights, and in the end each gets the levels of the training picture whose levels
+are most like its own (``prob/tone.py``).
+
+**The rate of pictures does not fall.** Players that take small steps settle where the generator has found what its critic cannot see; it
+is the average over weights on their way round the equilibrium that is good. In four runs of 4,000 steps on MNIST and Fashion-MNIST the
+held-out value was lowest (0.23 to 0.56) about where the rate began to fall, and 0.31 to 0.98 when it was zero.
 
 **The held-out curve** is the divergence KL(p_data ‖ p_g) + KL(p_g ‖ p_data) by nearest neighbours (``prob/neighbours.py``) between held-out
 rows and as many samples. It has no scale of its own, so that it sees both a mode that is missing and samples that lie between modes, which
 the energy distance, used before, does not: on 25 Gaussians that was lowest before the samples had come near any mode. Scattered samples
 with none of their own near them hide from it, so −log precision is added, and −log coverage, which is its mirror. Both and the diversity
 are recorded beside it; where most of the data have no sample near them for several evaluations, that is an event. The weights of the lowest
-value are kept; training does not stop early, since the players wander until the rate falls.
+value are kept; training does not stop early, since the players wander.
 
 References
     Goodfellow et al., *Generative adversarial nets*, 2014: equation 1 (value), proposition 1 (D*), theorem 1 (JSD),
@@ -56,6 +64,7 @@ References
     Mescheder, Geiger & Nowozin, *Which training methods for GANs do actually converge?*, 2018: equations 9–10 (R1, R2).
     Huang, Gokaslan, Kuleshov & Tompkin, *The GAN is dead; long live the GAN! A modern GAN baseline*, 2024 (relativistic with R1 and R2).
     Liu, Wang, Bau, Zhu & Torralba, *Diverse image generation via self-conditioned GANs*, 2020 (cells).
+    Coltuc, Bolon & Chassery, *Exact histogram specification*, 2006 (levels).
     Yazıcı et al., *The unusual effectiveness of averaging in GAN training*, 2019.
 """
 
@@ -258,11 +267,11 @@ class GAN(GenerativeModel):
     Parameters
         noise_dim : size of z; None = as many as features, at least 8 and at most 64.
         game : ``"relativistic"``, ``"non-saturating"`` or ``"minimax"``: what the players optimise.
-        penalty : weight γ of the gradient penalties R1 and R2; 0 = none, the game of 2014; None = 0.1 for a table, 0.5 for images and
-            signals.
+        penalty : weight γ of the gradient penalties R1 and R2; 0 = none, the game of 2014; None = 0.1 for a table, 0.5 for images, of
+            which it falls as training goes on, and signals.
         clusters : cells that the rows are divided into, by k-means; both players are told a row's cell, so that none is left out. At
-            most one for 100 rows; 0 = none, one noise for all of the data; None = 32 for a table, 64 for images and signals, and 0 where
-            the condition is a quantity.
+            most one for 100 rows, and of a condition with classes as many for each; 0 = none, one noise for all of the data; None = 32 for
+            a table, 128 for images, 64 for signals, and 0 where the condition is a quantity.
         conditional : model x given y; both players then see y.
         net : the critic's and, backwards, the generator's network; the critic's activation is always leaky.
         train : budget, learning rate and so on.
