@@ -10,7 +10,7 @@ from torch import nn
 import ectype
 from ectype.data.schema import Schema
 from ectype.data.toy import TRUTHS
-from ectype.models.gan import PATIENT, GANObjective, collapsed, relativistic_value, value
+from ectype.models.gan import FALLS, PATIENT, GANObjective, collapsed, relativistic_value, value
 from ectype.rng import Rows
 from ectype.spec import Net
 
@@ -206,6 +206,64 @@ def pictures(n=22, side=4):
     return schema, torch.from_numpy(schema.encode(X))
 
 
+def test_the_penalty_of_pictures_falls_as_training_goes_on():
+    """γ / (1 + t / FALLS); that of a table stays."""
+    schema, x = pictures()
+    table = gan(penalty=3.0)[0]
+
+    class Sum(nn.Module):
+        def forward(self, f, c=None):
+            return f.flatten(1).sum(1, keepdim=True)
+
+    objective = GANObjective(schema, None, 2, SMALL, "relativistic", 3.0)
+    objective.critic = Sum()
+    for step, part in ((0, 1.0), (FALLS, 1 / 2), (9 * FALLS, 1 / 10)):
+        objective.step = table.step = step
+        assert objective.loss(x, None, "critic")["penalty"].item() == pytest.approx(3.0 * 16 * part, rel=1e-5)
+        assert table.gamma == 3.0
+
+
+def test_both_turns_are_about_the_same_pictures():
+    """What the generator made in the critic's turn is judged again in its own, and its gradient goes through it."""
+    schema, x = pictures()
+    objective = GANObjective(schema, None, 2, SMALL, "relativistic", 1.0)
+    made, fake = [], objective._fake
+    objective._fake = lambda *a: made.append(fake(*a)) or made[-1]
+    weights = list(objective.generator.parameters())
+    torch.manual_seed(0)
+    objective.loss(x, None, "critic")
+    nn.init.normal_(objective.critic.head.out.weight)               # the critic has moved
+    loss = objective.loss(x, None, "generator")["loss"]
+    expected = torch.nn.functional.softplus(objective.logit(objective.features.embed(x), None) - objective.logit(made[0], None)).mean()
+    assert len(made) == 1 and loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    for g, e in zip(torch.autograd.grad(loss, weights, retain_graph=True), torch.autograd.grad(expected, weights), strict=True):
+        torch.testing.assert_close(g, e)
+    objective.loss(x, None, "generator")
+    assert len(made) == 2                                           # a turn without a critic's before it makes its own
+
+
+def test_samples_have_the_levels_of_training_pictures():
+    schema, x = pictures()
+    objective = GANObjective(schema, None, 2, SMALL, "relativistic", 1.0)
+    objective.conclude(x, None)
+    made = objective.sample(Rows(0, 0, 5), None)
+    known = {tuple(v) for v in x.flatten(1).sort(1).values.tolist()}
+    assert {tuple(v) for v in made.flatten(1).sort(1).values.tolist()} <= known and not torch.equal(made[0], made[1])
+
+
+def test_the_held_out_value_and_what_is_watched_are_of_one_look():
+    objective, x, _ = gan()
+    looks, compare = [], objective.compare
+    objective.compare = lambda *a: looks.append(1) or compare(*a)
+    with torch.no_grad():
+        torch.manual_seed(0)
+        objective.held_out(x, None)
+        watched = objective.watch(x, None)
+        assert len(looks) == 1
+        torch.manual_seed(0)
+        assert objective.watch(x, None) == watched and len(looks) == 2
+
+
 def test_the_held_out_curve_and_its_figures_fall_as_samples_come_closer():
     objective, x, _ = gan()
     found = []
@@ -248,7 +306,7 @@ def test_a_collapse_is_an_event_of_the_training(monkeypatch):
     """Of a generator that cannot do anything else."""
     X = np.random.default_rng(0).normal(size=(400, 2))
     monkeypatch.setattr(GANObjective, "_fake", lambda self, n, given, device:
-                        0.01 * self.generator(torch.randn(n, self.noise_dim), given).float())
+                        0.01 * self.generator(torch.randn(n, self.n_noise), given).float())
     told = []
     model = ectype.GAN(train=ectype.Train(budget="400steps", validation=0.5), net=SMALL, random_state=0).fit(X, progress=told.append)
     (event,) = model.events_

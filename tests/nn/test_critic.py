@@ -15,7 +15,7 @@ def test_shapes_and_rows_on_their_own(shape, cond):
     torch.manual_seed(0)
     critic, generator = ConvCritic(shape, (4, 8), cond=cond), ConvGenerator(5, shape, (4, 8), cond=cond)
     c = torch.randn(6, cond) if cond else None
-    x = generator(torch.randn(6, 5), c)
+    x = generator(torch.randn(6, 5 + generator.grain), c)
     logit = critic(x, c)
     assert x.shape == (6, *shape) and logit.shape == (6, 1)
     torch.testing.assert_close(critic(x[2:3], None if c is None else c[2:3]), logit[2:3])
@@ -46,6 +46,7 @@ def test_the_first_logits_have_the_scale_of_one():
 def test_an_untrained_generator_is_smooth():
     """Neighbouring pixels differ by less than pixels that are far from each other do."""
     torch.manual_seed(0)
-    x = ConvGenerator(8, (1, 28, 28), (16, 32, 64))(torch.randn(64, 8))
+    generator = ConvGenerator(8, (1, 28, 28), (16, 32, 64))
+    x = generator(torch.randn(64, 8 + generator.grain))
     near, far = (x[..., :14] - x[..., 1:15]).square().mean(), (x[..., :14] - x[..., 14:]).square().mean()
     assert near < 0.3 * far

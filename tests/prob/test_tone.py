@@ -1,8 +1,9 @@
-"""The tone curve: levels as frequent as the real ones, in their order, channel by channel."""
+"""The tone curve: levels as frequent as the real ones, in their order, channel by channel. Histograms: a picture's own levels."""
 
+import pytest
 import torch
 
-from ectype.prob.tone import Tone
+from ectype.prob.tone import LEVELS_KEPT, REFERENCES, Histograms, Tone
 
 
 def images(values):
@@ -54,3 +55,55 @@ def test_channels_have_curves_of_their_own():
     tone.fit(torch.stack([real[:, 0] / 2, real[:, 1]], dim=1), real)
     f = torch.full((3, 2, 1, 1), 0.25)
     torch.testing.assert_close(tone(f)[0].flatten(), torch.tensor([0.5, 0.25]), atol=0.01, rtol=0)
+
+
+
+def stored(n, channels=1, side=8, seed=0):
+    """Pictures, each with levels of its own range."""
+    g = torch.Generator().manual_seed(seed)
+    low, high = (100 * torch.rand(n, 1, 1, 1, generator=g)).expand(-1, channels, 1, 1), 150 + 100 * torch.rand(n, channels, 1, 1, generator=g)
+    return (low + (high - low) * torch.rand(n, channels, side, side, generator=g)).round().to(torch.uint8)
+
+
+def as_features(x):
+    return x.float() / 127.5 - 1
+
+
+def sorted_levels(f):
+    return (f.flatten(2) * 127.5 + 127.5).round().sort(2).values
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_get_the_levels_of_the_training_picture_that_is_most_like_them(channels):
+    """A training picture seen through a curve, and with its pixels shuffled, gets its own levels back, in their order."""
+    x = stored(40, channels)
+    histograms = Histograms((channels, 8, 8), 256)
+    histograms.fit(x)
+    shuffled = as_features(x).flatten(2)[..., torch.randperm(64, generator=torch.Generator().manual_seed(1))].view_as(x)
+    out = histograms(0.98 * shuffled + 0.02 * shuffled**3)
+    torch.testing.assert_close(sorted_levels(out), x.float().flatten(2).sort(2).values)
+    torch.testing.assert_close(out, shuffled, atol=2.01 / 255, rtol=0)          # a level for pixels that were as high as another
+
+
+def test_what_is_darker_stays_darker_and_equal_values_follow_their_neighbours():
+    histograms = Histograms((1, 4, 4), 256)
+    histograms.fit(torch.arange(16).mul(16).to(torch.uint8).view(1, 1, 4, 4))
+    f = torch.rand(5, 1, 4, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    assert torch.equal(histograms(f).flatten(1).argsort(1), f.flatten(1).argsort(1))
+    flat = torch.zeros(1, 1, 4, 4)
+    flat[..., 3, 3] = 1.0
+    beside = histograms(flat)[0, 0]
+    assert beside[3, 3] == beside.max() and min(beside[2, 3], beside[3, 2], beside[2, 2]) > beside[0].max()
+
+
+def test_large_pictures_keep_fewer_levels():
+    x = stored(3, side=48)
+    histograms = Histograms((1, 48, 48), 256)
+    histograms.fit(x)
+    out = sorted_levels(histograms(as_features(x)))
+    assert histograms.levels.shape == (REFERENCES, 1, LEVELS_KEPT) and (out - x.float().flatten(2).sort(2).values).abs().max() <= 2
+
+
+def test_it_is_the_identity_until_levels_are_known():
+    f = torch.rand(2, 1, 8, 8) * 2 - 1
+    assert torch.equal(Histograms((1, 8, 8), 256)(f), f)

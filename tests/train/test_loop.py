@@ -41,6 +41,13 @@ def test_learning_rate_rises_stays_and_falls_to_zero():
     assert rates[70:] == pytest.approx([(100 - s) / 30 for s in range(70, 100)])
 
 
+def test_the_rate_of_what_wanders_stays():
+    objective = Mean()
+    objective.wanders = True
+    loop = loop_of(objective, QUICK(budget="50steps", warmup=10))
+    assert [loop._schedule(step) for step in range(50)] == pytest.approx([min(1, (step + 1) / 10) for step in range(50)])
+
+
 @pytest.mark.parametrize("turn", range(1, 60))
 def test_a_budget_in_seconds_becomes_a_number_of_steps_with_the_same_schedule(turn):
     """At 70 % of the time, after s₀ steps, N = ⌈10 s₀ / 7⌉; and a budget of N steps begins to fall at s₀ too."""

@@ -22,17 +22,20 @@ ENLARGE = {1: "linear", 2: "bilinear"}
 
 
 class ConvGenerator(nn.Module):
-    """Noise ``(B, n_in)``, condition ``(B, cond)`` → images or signals ``(B, C, *S)``.
+    """Noise ``(B, n_in + grain)``, condition ``(B, cond)`` → images or signals ``(B, C, *S)``.
 
     The encoder's sizes backwards. At each a convolution takes the channels to those of the next size, while the picture is still small;
-    then it is enlarged by linear interpolation. The last convolution smooths at full size, where there are only ``LAST`` channels.
+    then it is enlarged by linear interpolation. At full size, where there are only ``LAST`` channels, a nonlinearity and a convolution
+    make the pixels. ``grain`` numbers of the noise, one for each pixel, enter before that nonlinearity: what in a picture is chance from
+    pixel to pixel need not come from z (Karras, Laine & Aila, *A style-based generator architecture for generative adversarial networks*,
+    2019, section 3.2). A convolution that said the 2×2 pixels of a patch at half size, which is cheaper, left a checkerboard.
     """
 
     def __init__(self, n_in: int, shape: Size, width: tuple[int, ...], *, cond: int = 0, dropout: float = 0.0, activation: str = "silu"):
         super().__init__()
         channels, size = shape[0], shape[1:]
         conv, act = CONV[len(size)], ACTIVATIONS[activation]
-        self.mode = ENLARGE[len(size)]
+        self.n_in, self.grain, self.mode = n_in, math.prod(size), ENLARGE[len(size)]
         self.sizes = halvings(size, len(width))
         self.first = (width[-1], *self.sizes[-1])
         self.enter = nn.Linear(n_in + cond, math.prod(self.first))
@@ -41,12 +44,14 @@ class ConvGenerator(nn.Module):
         for k in (*reversed(width[:-1]), min(LAST, width[0])):
             stages.append(nn.Sequential(ChannelNorm(n), conv(n, k, 3, padding=1), act(), nn.Dropout(dropout)))
             n = k
-        self.stages, self.last = nn.ModuleList(stages), conv(n, channels, 3, padding=1)
+        self.stages, self.grains, self.last = nn.ModuleList(stages), conv(1, n, 1, bias=False), conv(n, channels, 3, padding=1)
+        nn.init.zeros_(self.grains.weight)          # smooth where it has learnt nothing yet
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        z, grain = z[:, : self.n_in], z[:, self.n_in :]
         h = self.act(self.enter(z if c is None else torch.cat([z, c], dim=1))).unflatten(1, self.first)
         if h.ndim == 4:
             h = h.contiguous(memory_format=torch.channels_last)
         for stage, size in zip(self.stages, reversed(self.sizes[:-1]), strict=True):
             h = F.interpolate(stage(h), size=size, mode=self.mode)                  # (B, Kᵢ, *S/2ⁱ)
-        return self.last(h)                                                         # (B, C, *S)
+        return self.last(self.act(h + self.grains(grain.reshape(len(z), 1, *self.sizes[0]))))       # (B, C, *S)

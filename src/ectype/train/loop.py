@@ -5,7 +5,8 @@ Data are on the device and batches are taken by index; nothing in a step waits f
 
 **A budget in seconds that can be repeated in steps.** The learning rate is constant until 70 % of the time is spent; the step *s₀* at
 which this happens fixes the total *N* = ⌈10 s₀ / 7⌉, and the rate then falls linearly to zero. A budget of *N* steps has the same
-schedule (it starts to fall at ⌊7 N / 10⌋ = s₀). Evaluations happen at steps that grow geometrically, the average over weights has a
+schedule (it starts to fall at ⌊7 N / 10⌋ = s₀). An objective whose average over weights is better than any
+weights on its way keeps the rate (``wanders``). Evaluations happen at steps that grow geometrically, the average over weights has a
 length relative to the run, and so has the patience: no part of the schedule needs to know *N* beforehand.
 
 **A training of several stages** (greedy layers, say) is one loop after another, each with its share of the budget, its own players,
@@ -299,7 +300,7 @@ class Loop:
 
     def _schedule(self, step: int) -> float:
         rise = min(1.0, (step + 1) / max(1, self.settings.warmup))
-        if self.state.total is None:
+        if self.state.total is None or self.objective.wanders:
             return rise
         falls_at = STABLE[0] * self.state.total // STABLE[1]
         return rise * min(1.0, (self.state.total - step) / max(1, self.state.total - falls_at))

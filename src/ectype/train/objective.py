@@ -38,6 +38,8 @@ class Objective(nn.Module):
     turns: ClassVar[tuple[str, ...]] = ("model",)
     rounds: ClassVar[bool] = True
     """Whether its networks may compute in bfloat16 where that is faster; a change of variables needs them exact."""
+    wanders: bool = False
+    """Whether the learning rate stays to the end, and the average over weights alone makes them settle."""
     stage: str | None = None
     """The stage under way; None outside of training, and in a training of one nameless stage."""
     step: int = 0
