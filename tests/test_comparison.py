@@ -666,8 +666,8 @@ def test_a_larger_budget(budget, more):
 
 
 def test_the_known_table_has_what_was_asked_for_and_the_few_step_model_last():
-    models = {n: entry() for n in ("shortcut", "gan", "ddpm", "ddpm-dpm20", "autoencoder")}
-    table = known_table(models, {"gan": row("G", "sQ", 0.5)[1], "shortcut": row("S", "qsc", 0.5)[1]})
+    models = {n: entry() for n in ("truncated", "gan", "ddpm", "ddpm-dpm20", "autoencoder")}
+    table = known_table(models, {"gan": row("G", "sQ", 0.5)[1], "truncated": row("S", "qsc", 0.5)[1]})
     assert [r["kind"] for r in table] == ["GAN", "Diffusion", "Few-step model"]
     assert table[0] == {"kind": "GAN", "name": "gan", "high_quality": "uncertain", "fast_sampling": "yes", "mode_coverage": "no"}
     assert table[1]["high_quality"] is None

@@ -8,7 +8,7 @@ import ectype
 from ectype import errors
 
 FAMILIES = ["Autoencoder", "LinearAutoencoder", "StackedAutoencoder", "DenoisingAutoencoder", "ConvAutoencoder", "VAE", "GAN", "Flow", "DDPM",
-            "FlowMatching", "Shortcut"]
+            "FlowMatching", "Shortcut", "TruncatedDiffusion"]
 
 
 def test_public_names():

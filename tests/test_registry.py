@@ -12,12 +12,13 @@ from ectype.train.objective import Objective
 
 
 def test_order_of_the_lecture():
-    assert registry.names() == ["autoencoder", "linear", "stacked", "denoising", "conv", "vae", "gan", "flow", "ddpm", "flow_matching", "shortcut"]
-    assert registry.entry("fewstep") is registry.entry("shortcut")
+    assert registry.names() == ["autoencoder", "linear", "stacked", "denoising", "conv", "vae", "gan", "flow", "ddpm", "flow_matching", "shortcut",
+                                "truncated"]
+    assert registry.entry("fewstep") is registry.entry("truncated")
 
 
 def test_one_of_each_kind_is_compared():
-    assert registry.compared() == ["autoencoder", "vae", "gan", "flow", "ddpm", "shortcut"]
+    assert registry.compared() == ["autoencoder", "vae", "gan", "flow", "ddpm", "truncated"]
 
 
 @pytest.mark.parametrize("name", registry.names())

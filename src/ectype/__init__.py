@@ -15,7 +15,7 @@ from typing import Any
 _HOMES = {"Autoencoder": "models.autoencoder", "LinearAutoencoder": "models.linear", "StackedAutoencoder": "models.stacked",
           "DenoisingAutoencoder": "models.denoising", "ConvAutoencoder": "models.conv", "VAE": "models.vae", "GAN": "models.gan",
           "Flow": "models.flow", "DDPM": "models.diffusion", "FlowMatching": "models.flow_matching",
-          "Shortcut": "models.shortcut",
+          "Shortcut": "models.shortcut", "TruncatedDiffusion": "models.truncated",
           "Train": "spec", "Net": "spec", "Corruption": "spec", "load": "estimator", "compare": "comparison",
           "impute": "uses.imputation", "interpolate": "uses.paths", "traverse": "uses.paths",
           "NoveltyDetector": "uses.novelty", "PretrainedClassifier": "uses.classifier",

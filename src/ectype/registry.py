@@ -33,11 +33,12 @@ FAMILIES = {e.name: e for e in (
     Entry("flow", "ectype.models.flow:Flow", "Normalizing flow", "Durkan et al. 2019"),
     Entry("ddpm", "ectype.models.diffusion:DDPM", "Denoising diffusion model", "Ho et al. 2020"),
     Entry("flow_matching", "ectype.models.flow_matching:FlowMatching", "Flow matching", "Lipman et al. 2023", False),
-    Entry("shortcut", "ectype.models.shortcut:Shortcut", "Shortcut model: one to four steps", "Frans et al. 2025"),
+    Entry("shortcut", "ectype.models.shortcut:Shortcut", "Shortcut model: one to four steps", "Frans et al. 2025", False),
+    Entry("truncated", "ectype.models.truncated:TruncatedDiffusion", "Truncated diffusion: a generator and a few steps", "Zheng et al. 2023"),
 )}
 
 
-ALIASES = {"fewstep": "shortcut"}
+ALIASES = {"fewstep": "truncated"}
 
 
 def names() -> list[str]:

@@ -373,7 +373,7 @@ def test_the_preset_fills_what_is_not_set(name):
 def test_the_cost_of_a_sample_is_told(name):
     model, calls = fitted(name), []
     options = QUICK.get(name, {})
-    network = {"ddpm": "network", "flow_matching": "network", "shortcut": "network", "gan": "generator", "flow": None, "stacked": None}.get(name, "decoder")
+    network = {"ddpm": "network", "flow_matching": "network", "shortcut": "network", "truncated": "network", "gan": "generator", "flow": None, "stacked": None}.get(name, "decoder")
     if network is None:                                                 # one pass backwards through every layer
         assert model.evaluations(**options) == 1
         return

@@ -22,7 +22,7 @@ from .marks import NO, RULES, UNCERTAIN, YES, count, mean_of
 
 FEW_ROWS = 200              # with fewer, chance plays a part that must be said
 MORE = 5                    # times the budget that is suggested where it was too small to tell
-KNOWN = (("GAN", "gan"), ("Diffusion", "ddpm"), ("VAE", "vae"), ("Normalizing flow", "flow"), ("Few-step model", "shortcut"))
+KNOWN = (("GAN", "gan"), ("Diffusion", "ddpm"), ("VAE", "vae"), ("Normalizing flow", "flow"), ("Few-step model", "truncated"))
 CELLS = {"high_quality": "quality", "fast_sampling": "speed", "mode_coverage": "coverage"}
 Rows = Mapping[str, Any]
 

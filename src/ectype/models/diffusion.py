@@ -113,7 +113,7 @@ class DDPMObjective(Denoising):
 
     def loss(self, x: Tensor, c: Tensor | None, player: str) -> dict[str, Tensor]:
         n = len(x)
-        t = (torch.rand((), device=x.device) + torch.arange(n, device=x.device) / n) % 1      # stratified: less variance than n draws
+        t = self.last * ((torch.rand((), device=x.device) + torch.arange(n, device=x.device) / n) % 1)    # stratified: less variance
         eps = torch.randn(n, *self.shape, device=x.device)
         absent = self.absent(n, x.device)
         if self.loss_name == "simple":

@@ -21,7 +21,7 @@ from ..errors import DataFileError
 SCHEMA_VERSIONS = (1, 2)        # of results.json
 MARKS = ("quality", "speed", "coverage")
 KINDS = {       # rows of the known table
-    "gan": "GAN", "ddpm": "Diffusion", "vae": "VAE", "flow": "Normalizing flow", "shortcut": "Few-step model"}
+    "gan": "GAN", "ddpm": "Diffusion", "vae": "VAE", "flow": "Normalizing flow", "truncated": "Few-step model"}
 
 
 class Folder:

@@ -18,7 +18,7 @@ STRENGTHS = {"quality": "makes good samples", "speed": "samples fast", "coverage
 WEAKNESSES = {"quality": "does not make good samples yet", "speed": "samples slowly", "coverage": "leaves parts of the data out"}
 SURVEYS = {     # family: high quality, fast sampling, mode coverage, as surveys of generative models give them
     "gan": ("yes", "yes", "no"), "ddpm": ("yes", "no", "yes"), "vae": ("no", "yes", "yes"), "flow": ("no", "yes", "yes"),
-    "shortcut": ("yes", "yes", "yes")}
+    "truncated": ("yes", "yes", "yes")}
 MOST_NAMES = 3          # in the headline
 CELLS = ("high_quality", "fast_sampling", "mode_coverage")
 

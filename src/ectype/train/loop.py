@@ -196,8 +196,10 @@ class Loop:
     """One stage: weights, an optimiser for each player, the average, the state, and the steps that change them."""
 
     def __init__(self, objective: Objective, parts: Parts, settings: Train, seed: int, report: Reporter, stage: int = 0):
-        self.objective, self.settings, self.seed, self.report = objective, settings, seed, report
         stages = objective.stages()
+        own = stages[stage].settings
+        self.settings = settings = settings if own is None else own(budget=settings.budget)
+        self.objective, self.seed, self.report = objective, seed, report
         self.name = stages[stage].name
         self.stream = seed if stage == 0 else rng.seed_of(seed, self.name)
         self.budget = Budget.parse(settings.budget).part(stage, [s.share for s in stages])

@@ -13,8 +13,11 @@ At the one-hot features of a categorical column the best x_hat is the probabilit
 error is the cross-entropy. Where the noise is so small that x_t itself tells the category, what it says is added to the logits (Bayes'
 rule): :meth:`Denoising.with_evidence`.
 
-What an image comes out as is nearly right everywhere: paper is 1 or 2 where it should be 0. So its levels pass through a tone curve
-(:mod:`ectype.prob.tone`), fitted after training to samples in as many steps as the family takes (:attr:`Denoising.toned`).
+What an image comes out as is nearly right everywhere: paper is 1 or 2 where it should be 0, and strokes are a little pale. So its levels
+pass through a tone curve, fitted after training to samples in as many steps as the family takes (:attr:`Denoising.toned`), and then each
+picture takes the levels of the training picture whose levels are most like its own (:mod:`ectype.prob.tone`). On MNIST, after 18 minutes
+of one thread, the C2ST of a diffusion model fell from 0.73 to 0.67 by the second, with the Fréchet distances as they were; by the second
+without the first to 0.64, but with half as much again of Fréchet distance, since pale strokes stay pale.
 
 Dieleman et al., *Continuous diffusion for categorical data*, 2022, section 3. Ho & Salimans, *Classifier-free diffusion guidance*, 2022.
 """
@@ -32,7 +35,7 @@ from ..data.schema import Schema
 from ..errors import InvalidParameterError
 from ..nn import build
 from ..prob.solvers import ETA, Sampler, Variance, ancestral, ddim, dpm, heun, inpaint
-from ..prob.tone import Tone
+from ..prob.tone import Histograms, Tone
 from ..prob.transport import deal
 from ..rng import Rows, Shared
 from ..spec import Net
@@ -52,6 +55,8 @@ class Denoising(Objective):
     """
 
     lead = 0
+    last = 1.0
+    """The largest time that is trained on; 1 is noise."""
     toned: ClassVar[Mapping[int, Mapping[str, Any]]] = {20: {"sampler": "dpm"}}
     """Numbers of steps that have a tone curve of their own, with the options of :meth:`generate` that its samples are drawn with."""
 
@@ -69,6 +74,7 @@ class Denoising(Objective):
             signs[self.features.n_numbers : self.features.n_numbers + self.features.n_signs] = True
         self.any_signs = schema.is_image or bool(signs.any())
         self.tones = nn.ModuleDict({str(steps): Tone(self.shape[0]) for steps in self.toned} if schema.is_image else {})
+        self.histograms = Histograms(self.shape, schema.blocks[0].levels) if schema.is_image else None
         self.register_buffer("signs", signs | torch.tensor(schema.is_image), persistent=False)
 
     def prepare(self, x: Tensor, c: Tensor | None) -> None:
@@ -183,8 +189,8 @@ class Denoising(Objective):
         return (squared + entropy) / (target.shape[1] + k + len(self.features.onehot))
 
     def errors_by_time(self, x: Tensor, c: Tensor | None, noise: Shared, draws: int = 16) -> Tensor:
-        """The simple loss at ``draws`` times spread over [0, 1], ``(B, draws)``."""
-        return torch.stack([self.error(x, c, torch.full((len(x),), (k + 0.5) / draws, device=x.device), noise.normal(*self.shape))
+        """The simple loss at ``draws`` times spread over those that are trained on, ``(B, draws)``."""
+        return torch.stack([self.error(x, c, torch.full((len(x),), self.last * (k + 0.5) / draws, device=x.device), noise.normal(*self.shape))
                             for k in range(draws)], dim=1)
 
     def score(self, x: Tensor, c: Tensor | None, noise: Shared) -> Tensor:
@@ -204,8 +210,14 @@ class Denoising(Objective):
         """From noise to data in ``steps`` steps, ``(steps + 1,)``; equal ones, unless a family knows better for a sampler."""
         return torch.linspace(1, 0, steps + 1, device=self.center.device)
 
+    def begin(self, noise: Rows, c: Tensor | None, t: Tensor) -> Tensor:
+        """x_t at the first of the times, 1 unless a family begins elsewhere; ``c`` is the stored condition."""
+        return noise.normal(*self.shape)
+
     def conclude(self, x: Tensor, c: Tensor | None) -> None:
-        """The tone curves, from ``TONED`` training pictures and as many samples of their conditions."""
+        """The tone curves, from ``TONED`` training pictures and as many samples of their conditions, and the levels of training pictures."""
+        if self.histograms is not None:
+            self.histograms.fit(x)
         some = torch.linspace(0, len(x) - 1, min(len(x), TONED), device=x.device).long() if self.tones else ()
         for name, tone in self.tones.items():
             noise = Rows(int(torch.randint(2**62, ())), 0, len(some), x.device)
@@ -217,10 +229,11 @@ class Denoising(Objective):
         return f * self.scale + self.center
 
     def tone(self, f: Tensor, steps: int) -> Tensor:
-        """Unscaled features of a sample through the curve of the nearest number of steps that is not larger; of a table, as they are."""
+        """Unscaled features of a sample, its levels through the curve of the nearest number of steps that is not larger, and then those of
+        the training picture that has the most similar; of a table, as they are."""
         if not self.tones:
             return f
-        return self.tones[str(max((k for k in self.toned if k <= steps), default=min(self.toned)))](f)
+        return self.histograms(self.tones[str(max((k for k in self.toned if k <= steps), default=min(self.toned)))](f))
 
     def sample(self, noise: Rows, c: Tensor | None, *, steps: int = 50, **options: Any) -> Tensor:
         """Stored rows; options of :meth:`generate`."""
@@ -230,8 +243,8 @@ class Denoising(Objective):
     def generate(self, noise: Rows, c: Tensor | None, *, steps: int, sampler: Sampler = "ddim", eta: float | None = None,
                  variance: Variance = "small", guidance: float = 1.0) -> Tensor:
         """Scaled features of new rows, in so many steps of a sampler of :mod:`ectype.prob.solvers`."""
-        c = self.embed_condition(c)
-        x, times = noise.normal(*self.shape), self.times(steps, sampler)
+        times = self.times(steps, sampler)
+        x, c = self.begin(noise, c, times[0]), self.embed_condition(c)
 
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
             return self.denoise(x_t, t[None], c, guidance)

@@ -78,13 +78,13 @@ def reverse(model: GenerativeModel, n: int, steps: int, *, condition: Any = None
     """
     objective = _require(model)
     check_steps(steps, 1.0, model.conditional)
-    c = model._encode_condition(condition, n)
-    c = objective.embed_condition(None if c is None else c.to(model._device))
+    stored = model._encode_condition(condition, n)
+    c = objective.embed_condition(stored)
     if isinstance(objective, ShortcutObjective):
         level = min(LEVELS, math.ceil(math.log2(steps)))
         c = objective.with_length(c, torch.full((n,), level, device=model._device))
     times = objective.times(steps)
-    x = rng.Rows(rng.as_seed(random_state), 0, n, model._device).normal(*objective.shape)
+    x = objective.begin(rng.Rows(rng.as_seed(random_state), 0, n, model._device), stored, times[0])
     passed, guesses = [x], []
     with threads_for(objective, model.train_.threads):
         for t, s in pairwise(times):
@@ -109,7 +109,7 @@ def as_rows(model: GenerativeModel, features: np.ndarray, *, steps: int | None =
 def _require(model: GenerativeModel) -> Denoising:
     check_is_fitted(model)
     if not denoises(model):
-        able = ("ddpm", "flow_matching", "shortcut")
+        able = ("ddpm", "flow_matching", "shortcut", "truncated")
         raise CapabilityError(f"{type(model).__name__} does not restore noise step by step",
                               hint=f"these do: {', '.join(n for n in registry.names() if n in able)}")
     return model.objective_

@@ -1,0 +1,168 @@
+"""Truncated diffusion: where the reverse process begins, what each of its two trainings changes, and a denoiser that is taken over."""
+
+import pytest
+import torch
+
+import ectype
+from ectype.errors import InvalidParameterError, SchemaMismatchError
+from ectype.models.gan import GAN
+from ectype.models.truncated import TruncatedObjective
+from ectype.rng import Rows
+from ectype.spec import Net
+
+from .conftest import SMALL, assert_gaussian, labels, numbers
+from .test_diffusion import ExactGaussian
+
+M, C = torch.tensor([0.5, -1.0]), torch.tensor([[1.5, 0.6], [0.6, 0.5]])
+TRAIN = ectype.Train(budget="60steps", device="cpu")
+
+
+def objective(start=0.6, condition=None, x=None):
+    schema, rows = numbers(2)
+    made = TruncatedObjective(schema, condition, SMALL, start, GAN(net=SMALL).build(schema, condition)).eval()
+    made.prepare(rows if x is None else x, None if condition is None else labels(n=len(rows), k=2)[1])
+    return made
+
+
+class ToTheTruth(torch.nn.Module):
+    """A generator that has learnt N(m, cov) exactly."""
+
+    def __init__(self, mean, cov):
+        super().__init__()
+        self.mean, self.root = mean, torch.linalg.cholesky(cov)
+
+    def sample(self, noise, c):
+        return self.mean + noise.normal(2) @ self.root.T
+
+
+def with_exact_parts(start, mean=M, cov=C):
+    made = objective(start)
+    made.network, made.generator = ExactGaussian("cosine"), ToTheTruth(mean, cov)
+    made.scaled = made.unscaled = lambda x: x
+    made.low.fill_(-torch.inf), made.high.fill_(torch.inf)
+    return made
+
+
+@pytest.mark.parametrize("start", [0.2, 0.7, 0.95])
+def test_it_begins_in_the_marginal_of_the_noisy_rows(start):
+    """α G(z) + σ ε ~ N(α M, α² C + σ² I), if G has the distribution of the rows."""
+    made = with_exact_parts(start)
+    x = made.begin(Rows(0, 0, 200_000), None, torch.tensor(start)).double()
+    alpha, sigma = made.schedule(torch.tensor(start))
+    torch.testing.assert_close(x.mean(0), (alpha * M).double(), atol=0.01, rtol=0)
+    torch.testing.assert_close(torch.cov(x.T), (alpha**2 * C + sigma**2 * torch.eye(2)).double(), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("start", [0.2, 0.7])
+def test_exact_parts_give_the_distribution_of_the_data(start):
+    made = with_exact_parts(start)
+    with torch.no_grad():
+        x = made.generate(Rows(0, 0, 100_000), None, steps=40).double()
+    torch.testing.assert_close(x.mean(0), M.double(), atol=0.02, rtol=0)
+    torch.testing.assert_close(torch.cov(x.T), C.double(), atol=0.03, rtol=0)
+
+
+def test_the_later_it_begins_the_less_a_wrong_generator_matters():
+    """A generator whose mean is off by 3: what is left of it after the denoiser falls as t₀ grows, to nothing."""
+    left = []
+    for start in (0.1, 0.5, 0.8, 0.97):
+        made = with_exact_parts(start, mean=M + 3.0)
+        with torch.no_grad():
+            x = made.generate(Rows(0, 0, 20_000), None, steps=60)
+        left.append((x.mean(0) - M).norm().item())
+    assert left == sorted(left, reverse=True) and left[0] > 3.0 and left[-1] < 0.35
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 20])
+def test_times_go_from_the_start_to_the_data(steps):
+    made = objective(0.6)
+    times = made.times(steps)
+    first = {1: 0.2, 2: 0.4}.get(steps, 0.6)
+    assert len(times) == steps + 1 and times[0].item() == pytest.approx(first) and times[-1] == 0 and (times.diff() < 0).all()
+    if steps > 2:
+        gaps = made.schedule.log_snr(times[:-1]).diff()
+        torch.testing.assert_close(gaps, gaps.mean().expand_as(gaps), rtol=1e-3, atol=1e-3)
+        assert times[-2].item() == pytest.approx(0.6 / (3 * steps), rel=1e-3)
+
+
+def test_the_denoiser_is_trained_up_to_the_start_only():
+    made, seen = objective(0.3), []
+    made.error = lambda x, c, t, eps, absent=None: seen.append(t) or torch.zeros(len(x), requires_grad=True)
+    for _ in range(10):
+        made.loss(torch.zeros(64, 2), None, "model")
+    assert 0.28 < torch.cat(seen).max() < 0.3
+
+
+def test_each_stage_trains_its_own_part(gaussian):
+    weights = []
+
+    class Watched(TruncatedObjective):
+        def measure(self, x, c):
+            weights.append({k: v.clone() for k, v in self.state_dict().items()})
+            return super().measure(x, c)
+
+    model = ectype.TruncatedDiffusion(train=TRAIN, net=SMALL, generator_net=SMALL, random_state=0)
+    build = model.build
+
+    def watched(schema, condition):
+        made = build(schema, condition)
+        made.__class__ = Watched
+        return made
+
+    model.build = watched
+    model.fit(gaussian[:300])
+    first, second = weights
+    moved = {k.split(".")[0] for k in first if not torch.equal(first[k], second[k])}
+    assert moved == {"generator"}
+    assert [s["stage"] for s in model.stages_] == ["denoiser", "generator"] and model.budget_steps_ == "30+30"
+
+
+def test_settings_of_a_stage_are_those_of_its_own_family_unless_somebody_asks():
+    schema, _ = numbers(2)
+    plain = ectype.TruncatedDiffusion().build(schema, None).stages()[1].settings
+    assert (plain.betas, plain.batch_size) == (GAN.preset.betas, GAN.preset.batch_size)
+    asked = ectype.TruncatedDiffusion(train=ectype.Train(batch_size=17, lr=0.1)).build(schema, None).stages()[1].settings
+    assert (asked.batch_size, asked.lr, asked.betas) == (17, 0.1, GAN.preset.betas)
+
+
+@pytest.fixture(scope="module")
+def fitted(gaussian):
+    train = ectype.Train(budget="900+900steps", device="cpu")
+    return ectype.TruncatedDiffusion(train=train, net=Net(width=(64, 64)), generator_net=Net(width=(64, 64)), random_state=0).fit(gaussian)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 16])
+def test_a_correlated_gaussian_is_learnt(steps, fitted):
+    assert_gaussian(fitted.sample(3000, random_state=0, steps=steps), atol=0.25)
+
+
+def test_cost_and_mistakes(fitted):
+    assert (fitted.evaluations(), fitted.evaluations(steps=1)) == (4, 1)
+    with pytest.raises(InvalidParameterError, match="number of steps"):
+        fitted.sample(2, steps=0)
+
+
+def test_a_teachers_denoiser_is_taken_over(gaussian, tmp_path):
+    teacher = ectype.DDPM(train=TRAIN, net=SMALL, random_state=1).fit(gaussian[:300])
+    teacher.save(tmp_path / "ddpm")
+    model = ectype.TruncatedDiffusion(teacher=str(tmp_path / "ddpm"), train=TRAIN, net=SMALL, generator_net=SMALL, random_state=0)
+    model.fit(gaussian[:300])
+    for k, v in teacher.objective_.network.state_dict().items():
+        assert torch.equal(model.objective_.network.state_dict()[k], v)
+    assert [s["stage"] for s in model.stages_] == ["generator"] and model.n_steps_ == 60
+    model.save(tmp_path / "model")
+    (tmp_path / "ddpm" / "model.json").unlink()                                     # a saved model does without its teacher
+    again = ectype.load(tmp_path / "model")
+    assert (again.sample(5, random_state=0) == model.sample(5, random_state=0)).all()
+
+
+def test_a_teacher_that_cannot_teach_is_refused(gaussian, tmp_path):
+    settings = {"train": TRAIN, "net": SMALL}
+    ectype.VAE(**settings).fit(gaussian[:100]).save(tmp_path / "vae")
+    ectype.DDPM(**settings, prediction="noise").fit(gaussian[:100]).save(tmp_path / "noise")
+    ectype.DDPM(**settings).fit(gaussian[:200]).save(tmp_path / "other")
+    ectype.DDPM(train=TRAIN, net=Net(width=(8,))).fit(gaussian[:100]).save(tmp_path / "wide")
+    for name, error, words in (("vae", InvalidParameterError, "restores no noise"), ("noise", InvalidParameterError, "restores no noise"),
+                               ("other", SchemaMismatchError, "other data"), ("wide", InvalidParameterError, "network is another")):
+        with pytest.raises(error, match=words):
+            ectype.TruncatedDiffusion(teacher=str(tmp_path / name), **settings).fit(gaussian[:100])
