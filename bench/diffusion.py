@@ -1,10 +1,11 @@
 """Diffusion and the few-step model against their bars, one thread, defaults unless said.
 
-* ``mnist``, ``fashion``: DDPM, and the shortcut model, ``--budget`` each on the 60,000 training pictures, one seed since a seed takes over
-  five minutes. Judged against the test file as ``ectype compare`` judges, 2,000 against 2,000, with 2,000 more test pictures for the floor:
-  DDPM with 250 ancestral steps and with 20 of DPM-Solver++(2M), the shortcut in 4, 2 and 1. Bars: Fréchet distances at most twice the
-  floor's, C2ST AUROC at most 0.70, coverage at least 0.95 of its floor; 20 steps within 5 % of 250; the shortcut in 4 at most 1.25 times
-  DDPM's Fréchet distance, 0.95 times its coverage and recall, 50 times its rows/s, in 1 at most 1.6 times the distance.
+* ``mnist``, ``fashion``: DDPM, and truncated diffusion with its denoiser, ``--budget`` each on the 60,000 training pictures, one seed
+  since a seed takes over five minutes. Judged against the test file as ``ectype compare`` judges, 2,000 against 2,000, with 2,000 more test
+  pictures for the floor: DDPM with 250 ancestral steps and with 20 of DPM-Solver++(2M), truncated diffusion in 4, 2 and 1. Bars: Fréchet
+  distances at most twice the floor's, C2ST AUROC at most 0.70, coverage at least 0.95 of its floor; 20 steps within 5 % of 250; truncated
+  diffusion in 4 at most 1.25 times DDPM's Fréchet distance, at least 0.95 times its coverage and recall and 50 times its rows/s, in 1 at
+  most 1.6 times the distance.
 * ``grid``: 25 Gaussians, 60 s, three seeds: modes and samples near one at 1, 2 and 4 evaluations. Bar: all modes at 4.
 * ``adult``: DDPM, 10 minutes on the training file, judged on the test file: AUROC of boosted trees that tell generated rows from real ones
   (bar 0.70), and of boosted trees that learn the income from as many generated rows as there are real ones (bar: within 0.02 of those that
@@ -33,7 +34,7 @@ from sklearn.metrics import roc_auc_score
 
 from bench.gan import JUDGED, pictures
 from bench.record import ROOT, write
-from ectype import DDPM, Shortcut, Train
+from ectype import DDPM, Train, TruncatedDiffusion
 from ectype import load as load_model
 from ectype.data.schema import Schema
 from ectype.data.sources import load
@@ -47,7 +48,7 @@ PEERS = {"denoising-diffusion-pytorch": ("ddp_peer.py", "training 4 times, sampl
          "diffusers": ("diffusers_peer.py", "training 3 times, sampling 3 times")}
 
 
-def judged(part: str, budget: str, save: Path | None, trained: Path | None) -> dict[str, Any]:
+def judged(part: str, budget: dict[str, str], save: Path, trained: Path) -> dict[str, Any]:
     """Both models on pictures, each with its samplers; ``trained`` is a folder that models of an earlier run were kept in."""
     X, y, X_test, _ = pictures(part)
     schema, rows = Schema.fit(X), np.random.default_rng(1).permutation(len(X_test))
@@ -55,14 +56,19 @@ def judged(part: str, budget: str, save: Path | None, trained: Path | None) -> d
     evaluator = Evaluator(schema, *parts, labels=y, seed=0)
     floor = evaluator.floor()
     found: dict[str, Any] = {"floor": {k: round(float(v), 4) for k, v in floor.items()}}
-    for name, cls, samplers in (("ddpm", DDPM, SAMPLERS), ("shortcut", Shortcut, FEW)):
-        if trained is None:
-            model = cls(train=Train(budget=budget, threads=1), random_state=0).fit(X)
+    taught = None
+    for name, samplers in (("ddpm", SAMPLERS), ("truncated", FEW)):
+        known, kept = trained / f"{part}-{name}", save / f"{part}-{name}"
+        if known.exists():
+            model = load_model(known)
         else:
-            model = load_model(trained / f"{part}-{name}")
+            settings = {"train": Train(budget=budget[name], threads=1), "random_state": 0}
+            start = time.process_time()
+            model = (DDPM(**settings) if taught is None else TruncatedDiffusion(teacher=taught, **settings)).fit(X)
+            found[f"{name}_cpu_s"] = round(time.process_time() - start, 1)
+            model.save(kept)
+        taught = str(known if known.exists() else kept)
         found[name] = {"steps": model.n_steps_, "wall_s": round(model.fit_s_, 1), "parameters": model.n_parameters_}
-        if save is not None:
-            model.save(save / f"{part}-{name}")
         for title, options in samplers.items():
             start = time.process_time()
             S = model.sample(JUDGED, random_state=0, **options)
@@ -76,7 +82,7 @@ def judged(part: str, budget: str, save: Path | None, trained: Path | None) -> d
     found["beside_250_steps"] = {
         title: {k: round(found[model][title][k] / teacher[k], 3)
                 for k in ("frechet_pca", "frechet_features", "coverage", "recall", "rows_per_cpu_s")}
-        for model, title in (("ddpm", "dpm 20"), *(("shortcut", t) for t in FEW))}
+        for model, title in (("ddpm", "dpm 20"), *(("truncated", t) for t in FEW))}
     return found
 
 
@@ -85,7 +91,8 @@ def grid() -> dict[str, Any]:
     data, runs = load("gaussians25"), []
     for seed in range(3):
         rows = np.random.default_rng(seed).permutation(data.n_rows)
-        model = Shortcut(train=Train(budget="60s", threads=1), random_state=seed).fit(data.X.iloc[rows[:3000]].reset_index(drop=True))
+        model = TruncatedDiffusion(train=Train(budget="60s", threads=1), random_state=seed)
+        model.fit(data.X.iloc[rows[:3000]].reset_index(drop=True))
         for steps in (4, 2, 1):
             report = mode_report(model.sample(1000, random_state=seed, steps=steps), data.truth)
             runs.append({"seed": seed, "fit_steps": model.n_steps_, "evaluations": steps, "modes": report.hit,
@@ -144,9 +151,10 @@ def speed(python: str) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("parts", nargs="+", help="mnist, fashion, grid, adult, or: speed PYTHON")
-    parser.add_argument("--budget", default=None, help="of each model: 20m for pictures, 10m for Adult")
-    parser.add_argument("--save", type=Path, help="a folder to keep the trained models in")
-    parser.add_argument("--trained", type=Path, help="the folder of an earlier --save: judge its models again")
+    parser.add_argument("--budget", default=None, help="of DDPM: 20m for pictures, 10m for Adult")
+    parser.add_argument("--generator-budget", default="15m", help="of the generator of truncated diffusion")
+    parser.add_argument("--save", type=Path, default=Path("ectype-out/bench"), help="a folder to keep the trained models in")
+    parser.add_argument("--trained", type=Path, default=Path("none"), help="the folder of an earlier --save: judge its models again")
     flags = parser.parse_args()
     torch.set_num_threads(1)
     if flags.parts[0] == "speed":
@@ -154,8 +162,9 @@ def main() -> None:
         return
     for part in flags.parts:
         budget = flags.budget or ("10m" if part == "adult" else "20m")
+        budgets = {"ddpm": budget, "truncated": flags.generator_budget}
         found = {"grid": grid, "adult": lambda budget=budget: adult(budget)}.get(
-            part, lambda part=part, budget=budget: judged(part, budget, flags.save, flags.trained))()
+            part, lambda part=part, budgets=budgets: judged(part, budgets, flags.save, flags.trained))()
         write(f"diffusion_{part}", {"threads": 1, **({} if part == "grid" else {"budget": budget}), **found})
 
 

@@ -34,7 +34,7 @@ FAMILIES = {e.name: e for e in (
     Entry("ddpm", "ectype.models.diffusion:DDPM", "Denoising diffusion model", "Ho et al. 2020"),
     Entry("flow_matching", "ectype.models.flow_matching:FlowMatching", "Flow matching", "Lipman et al. 2023", False),
     Entry("shortcut", "ectype.models.shortcut:Shortcut", "Shortcut model: one to four steps", "Frans et al. 2025", False),
-    Entry("truncated", "ectype.models.truncated:TruncatedDiffusion", "Truncated diffusion: a generator and a few steps", "Zheng et al. 2023"),
+    Entry("truncated", "ectype.models.truncated:TruncatedDiffusion", "Truncated diffusion: one to four steps", "Zheng et al. 2023"),
 )}
 
 

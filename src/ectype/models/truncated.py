@@ -31,7 +31,7 @@ The denoiser is trained on the times up to t₀ only; the generator plays its ow
 other, so both can be taken from models that are there: the denoiser of a saved :class:`~ectype.DDPM` (``teacher``).
 
 References
-    Zheng, He, Chen & Zhou, *Truncated diffusion probabilistic models and diffusion-based adversarial auto-encoders*, 2023: sections 3.1–3.3.
+    Zheng, He, Chen & Zhou, *Truncated diffusion probabilistic models and diffusion-based adversarial auto-encoders*, 2023: section 3.
     Xiao, Kreis & Vahdat, *Tackling the generative learning trilemma with denoising diffusion GANs*, 2022 (why few steps need a generator).
     Lyu, Xu, Yang, Lin & Dai, *Accelerating diffusion models via early stop of the diffusion process*, 2022.
 """
@@ -49,7 +49,7 @@ from ..errors import InvalidParameterError, SchemaMismatchError
 from ..estimator import BATCH, GenerativeModel, load
 from ..prob.solvers import Sampler
 from ..rng import Rows
-from ..spec import PRESET, Interval, Net, Train
+from ..spec import Interval, Net, Train
 from ..train.noising import check_steps
 from ..train.objective import Stage
 from .diffusion import DDPM, DDPMObjective
@@ -112,7 +112,8 @@ class TruncatedObjective(DDPMObjective):
         try:
             self.network.load_state_dict(teacher.objective_.network.state_dict())
         except RuntimeError as error:
-            raise InvalidParameterError("the teacher's network is another", expected=f"net={teacher.net}", got="the net of this model") from error
+            raise InvalidParameterError("the teacher's network is another", expected=f"net={teacher.net}",
+                                        got="the net of this model") from error
         for scale in ("center", "scale", "low", "high"):
             getattr(self, scale).copy_(getattr(teacher.objective_, scale))
 

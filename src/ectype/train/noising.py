@@ -190,8 +190,8 @@ class Denoising(Objective):
 
     def errors_by_time(self, x: Tensor, c: Tensor | None, noise: Shared, draws: int = 16) -> Tensor:
         """The simple loss at ``draws`` times spread over those that are trained on, ``(B, draws)``."""
-        return torch.stack([self.error(x, c, torch.full((len(x),), self.last * (k + 0.5) / draws, device=x.device), noise.normal(*self.shape))
-                            for k in range(draws)], dim=1)
+        times = self.last * (torch.arange(draws, device=x.device) + 0.5) / draws
+        return torch.stack([self.error(x, c, t.expand(len(x)), noise.normal(*self.shape)) for t in times], dim=1)
 
     def score(self, x: Tensor, c: Tensor | None, noise: Shared) -> Tensor:
         """Minus the mean denoising error over noise levels, ``(B,)``."""
@@ -215,7 +215,7 @@ class Denoising(Objective):
         return noise.normal(*self.shape)
 
     def conclude(self, x: Tensor, c: Tensor | None) -> None:
-        """The tone curves, from ``TONED`` training pictures and as many samples of their conditions, and the levels of training pictures."""
+        """The levels of training pictures, and tone curves from ``TONED`` of them and as many samples of their conditions."""
         if self.histograms is not None:
             self.histograms.fit(x)
         some = torch.linspace(0, len(x) - 1, min(len(x), TONED), device=x.device).long() if self.tones else ()
