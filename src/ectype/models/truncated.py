@@ -78,20 +78,22 @@ class TruncatedObjective(DDPMObjective):
         return (game,) if self.teacher else (Stage("denoiser", SHARE), game)
 
     @property
+    def turns(self) -> tuple[str, ...]:
+        return tuple(self.players())
+
+    def players(self) -> dict[str, nn.Module]:
+        """Those of the stage; outside of training, all."""
+        denoiser = {"model": self.network} if self.stage != "generator" else {}
+        return denoiser | (self.generator.players() if self.stage != "denoiser" else {})
+
+    @property
     def playing(self) -> bool:
         """Whether the generator's game is under way."""
         return self.stage == "generator"
 
     @property
-    def turns(self) -> tuple[str, ...]:
-        return self.generator.turns if self.playing else ("model",)
-
-    @property
     def wanders(self) -> bool:
         return self.playing and self.generator.wanders
-
-    def players(self) -> dict[str, nn.Module]:
-        return self.generator.players() if self.playing else {"model": self.network}
 
     def prepare(self, x: Tensor, c: Tensor | None) -> None:
         """The scales of the features, or all that the teacher knows; the generator's cells."""
@@ -118,13 +120,13 @@ class TruncatedObjective(DDPMObjective):
             getattr(self, scale).copy_(getattr(teacher.objective_, scale))
 
     def loss(self, x: Tensor, c: Tensor | None, player: str) -> dict[str, Tensor]:
-        if not self.playing:
+        if player == "model":
             return super().loss(x, c, player)
         self.generator.step = self.step
         return self.generator.loss(x, c, player)
 
     def held_out(self, x: Tensor, c: Tensor | None) -> Tensor:
-        return self.generator.held_out(x, c) if self.playing else super().held_out(x, c)
+        return self.generator.held_out(x, c) if self.playing else self.loss(x, c, "model")["loss"]
 
     def watch(self, x: Tensor, c: Tensor | None) -> dict[str, float]:
         return self.generator.watch(x, c) if self.playing else {}
