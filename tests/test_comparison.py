@@ -20,6 +20,7 @@ from joblib import parallel_config
 
 from ectype import registry
 from ectype.comparison import compare
+from ectype.comparison.fits import affordable
 from ectype.comparison.intervals import ALIKE, Moderation, interval, moderation, separate, student
 from ectype.comparison.marks import (
     BETTER,
@@ -43,8 +44,9 @@ from ectype.data.sources import load
 from ectype.errors import DataError, DataFileError, EctypeError, InvalidParameterError, UnknownNameError
 from ectype.estimator import load as load_model
 from ectype.metrics import Estimate
+from ectype.models.diffusion import DDPM
 from ectype.report import render_table, write_report
-from ectype.spec import PRESET
+from ectype.spec import PRESET, Net, Train
 
 
 class Normal:
@@ -195,7 +197,8 @@ def test_results_follow_their_documented_form(finished):
     results = json.loads(text, parse_constant=lambda c: pytest.fail(f"{c} is not JSON"))
     assert results == done.results and results["schema_version"] == 2 and not done.interrupted
     assert set(results) == {"schema_version", "data", "settings", "environment", "metrics", "floor", "floor_intervals", "models",
-                            "dummies", "marks", "rules", "thresholds", "known_table", "pick"}
+                            "dummies", "marks", "rules", "thresholds", "known_table", "pick", "spent_s"}
+    assert set(results["spent_s"]) == {"training", "sampling", "metrics", "pictures"} and all(s > 0 for s in results["spent_s"].values())
     assert results["floor_intervals"].keys() == results["floor"].keys()
     assert all(results["floor_intervals"][m]["low"] <= v <= results["floor_intervals"][m]["high"] for m, v in results["floor"].items())
     assert set(results["dummies"]) == {"training_copy", "marginals", "gaussian_mixture", "bootstrap_noise"}
@@ -280,9 +283,15 @@ def test_a_family_that_cannot_be_sampled_keeps_its_fit_and_gets_no_marks(tmp_pat
     assert "nothing to say" in write_report(tmp_path).read_text()
 
 
-def test_a_sampler_slower_than_training_is_drawn_for_the_first_seed_only(tmp_path, monkeypatch, quick):
-    monkeypatch.setattr("ectype.comparison.fits.LONG_S", 0.0)
-    monkeypatch.setattr("ectype.comparison.fits._timed_sample", lambda model, n, seed, options: (model.sample(n, random_state=seed), 0.1))
+def test_a_sampler_of_many_evaluations_is_drawn_for_as_many_seeds_as_training_would_take(tmp_path, monkeypatch, quick):
+    model = DDPM(train=Train(budget="30steps", batch_size=16), net=Net(width=(8,)), random_state=0).fit(correlated(60))
+    monkeypatch.setattr("ectype.comparison.fits.LONG_FLOP", 0.0)
+    allowance = 3 * 30 * 16                                     # evaluations of a row that the training of a seed is worth
+    assert affordable(model, 40, {"sampler": "ddim", "steps": 20}, 3) == 3 * allowance // (40 * 20)
+    assert affordable(model, 40, {}, 3) == 1 and affordable(model, 40, {"sampler": "ddim", "steps": 10}, 3) == 3
+    monkeypatch.setattr("ectype.comparison.fits.LONG_FLOP", 1e18)
+    assert affordable(model, 40, {}, 3) >= 3
+    monkeypatch.setattr("ectype.comparison.fits.affordable", lambda model, n, options, n_seeds: 1)
     slow = compare(correlated(60), models=["normal"], seeds=2, out=tmp_path).results["models"]["normal"]
     assert slow["seeds"] == [0, 1] and slow["steps"] == [7, 7] and slow["metrics"]["fit_s"]["n"] == 2
     assert slow["metrics"]["c2st"]["n"] == 1 and slow["metrics"]["c2st"]["values"][1] is None
@@ -350,7 +359,7 @@ def test_rows_of_unseen_categories_are_left_out_of_the_measurement(tmp_path, qui
 
 def without_times(results: dict) -> dict:
     """What two runs of one command share."""
-    results = json.loads(json.dumps({k: v for k, v in results.items() if k != "environment"}))
+    results = json.loads(json.dumps({k: v for k, v in results.items() if k not in ("environment", "spent_s")}))
     for name, e in {**results["models"], **results["dummies"]}.items():
         for metric in ("rows_per_s", "fit_s", "peak_memory_mib"):
             e["metrics"].pop(metric, None)
@@ -378,7 +387,7 @@ def test_the_same_command_goes_on_where_it_stopped(tmp_path, quick, monkeypatch)
     assert made == ["Normal 0"]
     stages: list[str] = []
     again = compare(X, models=["normal"], seeds=1, out=tmp_path, progress=lambda event: stages.append(event["stage"]))
-    assert made == ["Normal 0"] and again.results == first and stages.count("kept") == 5 and "fit" not in stages
+    assert made == ["Normal 0"] and {**again.results, "spent_s": {}} == {**first, "spent_s": {}} and stages.count("kept") == 5 and "fit" not in stages
     more = compare(X, models=["normal", "collapsed"], seeds=2, out=tmp_path).results
     assert made == ["Normal 0", "Collapsed 0", "Normal 1", "Collapsed 1"] and more["models"]["normal"]["seeds"] == [0, 1]
     fresh = compare(X, models=["normal", "collapsed"], seeds=2, out=tmp_path / "fresh").results

@@ -106,3 +106,15 @@ METRICS = {m.name: m for m in (
            "", bounds=(0.0, 1.0),
            reacts=("copies",), ignores=("lost_modes", "noise", "blur", "skew", "broken_link")),
 )}
+
+# in features of a network that the user brings: without it they cannot be tried, so nothing is claimed
+PUBLISHED = {m.name: m for m in (
+    Metric("fid", "FID", "lower", "",
+           "Fréchet distance in the pooled features of an Inception network trained on photographs, as it is published.",
+           "Of few rows it is far too large, see the floor; it sees what matters in photographs, and is blind to much else.",
+           "Heusel et al. 2017"),
+    Metric("kid", "KID", "lower", "",
+           "Kernel distance in the same features of the Inception network, without bias, as it is published.",
+           "By chance it is negative; it sees what matters in photographs, and is blind to much else.",
+           "Bińkowski et al. 2018", bounds=(-math.inf, math.inf)),
+)}

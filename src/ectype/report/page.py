@@ -161,6 +161,7 @@ def _repeat(results: Mapping[str, Any]) -> dict[str, str]:
         words += ["--kind", *_kinds(settings["kinds"])] if settings["kinds"] else []
         words += ["--drop", *settings["drop"]] if settings["drop"] else []
         words += ["--size", "x".join(map(str, settings["size"]))] if settings["size"] else []
+        words += ["--inception", "FILE"] if settings.get("inception") else []
         command = shlex.join(words)
     if all(len(models[n]["steps"]) == n_seeds for n in names):
         options = "".join(f", {k}={settings[k]!r}" for k in ("label", "kinds", "drop", "size") if settings[k])
