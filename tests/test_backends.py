@@ -7,13 +7,14 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from joblib import parallel_config
+from joblib import effective_n_jobs, parallel_config
 
 from ectype.comparison import compare
+from ectype.metrics.threads import one_thread
 
 RNG = np.random.default_rng(0)
 TABLE = pd.DataFrame({"a": RNG.normal(size=80), "b": RNG.normal(size=80), "kind": RNG.choice(["x", "y"], 80)})
-SETTINGS = dict(models=["autoencoder", "flow"], budget="6steps", seeds=2)
+SETTINGS = dict(models=["autoencoder", "flow"], budget="6steps", seeds=1)
 TIMES = {"rows_per_s", "fit_s", "peak_memory_mib"}
 
 
@@ -54,3 +55,10 @@ def test_a_cluster_gives_the_same_figures(backend, alone, request, tmp_path):
         done = compare(TABLE, out=tmp_path, **SETTINGS)
     assert done.results["environment"]["jobs"] == 2 and not any(e["error"] for e in done.results["models"].values())
     assert figures(done.results) == alone
+
+
+def test_a_configured_backend_gets_whole_fits_alone():
+    with parallel_config(backend="threading", n_jobs=2):
+        with one_thread():
+            assert effective_n_jobs(None) == 1
+        assert effective_n_jobs(None) == 2
