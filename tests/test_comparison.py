@@ -477,7 +477,7 @@ def test_a_configured_backend_is_respected(backend):
 
 @pytest.mark.parametrize(("settings", "error"), [
     (dict(models=["norml"]), UnknownNameError), (dict(label="z"), UnknownNameError), (dict(models=[]), InvalidParameterError),
-    (dict(seeds=0), InvalidParameterError), (dict(jobs=0), InvalidParameterError), (dict(seeds=1.5), InvalidParameterError), (dict(budget="soon"), InvalidParameterError),
+    (dict(seeds=0), InvalidParameterError), (dict(jobs=0), InvalidParameterError), (dict(seeds=1.5), InvalidParameterError), (dict(budget="soon"), InvalidParameterError), (dict(budget="5"), InvalidParameterError),
     (dict(budget={"broken": "5s"}), InvalidParameterError), (dict(budget={"normal": ["5s"]}, seeds=2), InvalidParameterError)])
 def test_mistakes_are_told_before_any_work(tmp_path, settings, error):
     with pytest.raises(error) as raised:

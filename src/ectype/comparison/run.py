@@ -60,7 +60,7 @@ def compare(source: Any, *, models: Sequence[str] | None = None, budget: Any = B
         ``joblib.parallel_config`` says (its backend is respected: the workers must see ``out``). The figures are those of one after
         another, but for times, where each fit has as many threads; a budget in seconds buys less where fits share the processor.
     inception : of images, a file of weights of the Inception network (:mod:`ectype.metrics.inception`): FID and KID are measured too, which
-        takes a tenth of a second for each image on one core. Nothing is downloaded.
+        takes a fifth of a second for each image on one core. Nothing is downloaded.
     progress : called with dicts of ``stage`` ("data", "plan", "floor", "dummy", "fit", "sample", "measure", "kept", "finished", "done"),
         ``row``, ``seed``, ``done`` and ``total`` (counting fits and dummies), and, while fitting, the keys of the training loop's events.
         "kept" is a fit of an earlier run, "finished" one of this; with several jobs there is "finished" alone.
@@ -179,8 +179,9 @@ class _Pool:
 
 def _training(budget: Any, names: list[str], seeds: list[int]) -> dict[tuple[str, int], Train]:
     """One Train per family and seed, validated before any work is done."""
-    given = budget if isinstance(budget, Mapping) else dict.fromkeys(names, budget)
-    trains = {}
+    if not isinstance(budget, Mapping):
+        return {(name, s): Train(budget=budget) for name in names for s in seeds}
+    given, trains = budget, {}
     for name in names:
         if name not in given:
             raise InvalidParameterError(f"no budget for {name}", expected="one for every family", got=sorted(given))

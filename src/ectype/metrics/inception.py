@@ -44,7 +44,7 @@ class InceptionFeatures:
     def __init__(self, weights: str | os.PathLike, schema: Schema):
         self.path = Path(weights).expanduser().resolve()
         if not schema.is_image or schema.blocks[0].channels not in (1, 3):
-            what = f"images of {schema.blocks[0].channels} channels" if schema.is_image else schema.container
+            what = f"images of {schema.blocks[0].channels} channels" if schema.is_image else "a table" if schema.is_table else "signals"
             raise DataError("Inception features are of images", expected="images of one or three channels", got=what)
         if not self.path.is_file():
             raise DataFileError("the weights of the Inception network are not there", expected=f"the file {WEIGHTS}", got=str(self.path),
@@ -69,7 +69,7 @@ def _read(path: Path) -> nn.Module:
     try:
         from torch_fidelity import FeatureExtractorInceptionV3
     except (ImportError, RuntimeError) as error:        # torchvision, which it imports, raises RuntimeError beside a torch of another build
-        raise MissingExtraError("torch-fidelity, and a torchvision that fits torch,", "inception", f"FID ({error})") from error
+        raise MissingExtraError("torch-fidelity beside a torchvision that fits torch", "inception", "FID") from error
     try:
         known = torch.load(path, map_location="cpu", weights_only=True)     # torch-fidelity's own reading would run what a file says
         if not isinstance(known, dict) or not all(isinstance(v, Tensor) for v in known.values()):
