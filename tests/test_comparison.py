@@ -182,7 +182,7 @@ def entry(seeds=(0, 1), half: float = 0.0, **metrics):
     figures = {m: {"mean": v, "std": 0.0, "low": v - half, "high": v + half, "evaluation": [v - half, v + half], "floor": f,
                    "n": len(seeds), "better": better.get(m, "lower"), "values": [v] * len(seeds)}
                for m, (v, f) in metrics.items()}
-    return {"label": "Some", "title": "Some model", "family": "some", "seeds": list(seeds), "metrics": figures, "error": None}
+    return {"label": "Some", "title": "Some model", "family": "some", "options": {}, "seeds": list(seeds), "metrics": figures, "error": None}
 
 
 MARGINALS = {"marginals": entry(c2st=(0.9, 0.5), frechet_pca=(4.0, 0.04))}
@@ -287,13 +287,17 @@ def test_a_sampler_of_many_evaluations_is_drawn_for_as_many_seeds_as_training_wo
     model = DDPM(train=Train(budget="30steps", batch_size=16), net=Net(width=(8,)), random_state=0).fit(correlated(60))
     monkeypatch.setattr("ectype.comparison.fits.LONG_FLOP", 0.0)
     allowance = 3 * 30 * 16                                     # evaluations of a row that the training of a seed is worth
-    assert affordable(model, 40, {"sampler": "ddim", "steps": 20}, 3) == 3 * allowance // (40 * 20)
-    assert affordable(model, 40, {}, 3) == 1 and affordable(model, 40, {"sampler": "ddim", "steps": 10}, 3) == 3
+    ddim = {"sampler": "ddim", "steps": 20}
+    assert affordable(model, 40, ddim, 3) == (ddim, 3 * allowance // (40 * 20))
+    assert affordable(model, 40, {"sampler": "ddim", "steps": 10}, 3)[1] == 3
+    assert affordable(model, 40, {}, 3) == ({"steps": 250}, 1)          # 500 steps would be 4.6 times the training of three seeds
     monkeypatch.setattr("ectype.comparison.fits.LONG_FLOP", 1e18)
-    assert affordable(model, 40, {}, 3) >= 3
-    monkeypatch.setattr("ectype.comparison.fits.affordable", lambda model, n, options, n_seeds: 1)
+    assert affordable(model, 40, {}, 3)[0] == {} and affordable(model, 40, {}, 3)[1] >= 3
+    monkeypatch.setattr("ectype.comparison.fits.affordable", lambda model, n, options, n_seeds: ({"scale": 0.1}, 1))
     slow = compare(correlated(60), models=["normal"], seeds=2, out=tmp_path).results["models"]["normal"]
     assert slow["seeds"] == [0, 1] and slow["steps"] == [7, 7] and slow["metrics"]["fit_s"]["n"] == 2
+    made, real = (pd.read_csv(tmp_path / "samples" / f"{name}.csv") for name in ("normal", "real"))
+    assert slow["options"] == {"scale": 0.1} and (made.std() < 0.3 * real.std()).all()              # so it was drawn
     assert slow["metrics"]["c2st"]["n"] == 1 and slow["metrics"]["c2st"]["values"][1] is None
 
 
@@ -690,6 +694,8 @@ def test_the_notes_say_what_speaks_against_the_choice():
     assert any("No family beats the Gaussian mixture" in n and "95%" in n and "B, 90%" in n for n in pick(rows, mixture=0.95)["notes"])
     assert any("only 30 test rows" in n and "0.15" in n for n in pick(rows, n_test=30)["notes"])
     assert not any("test rows" in n for n in pick(rows)["notes"])
+    shorter = {**rows, "a": (rows["a"][0] | {"family": "a", "options": {"steps": 100}}, rows["a"][1])}
+    assert any("A was sampled in 100 steps" in n for n in pick(shorter)["notes"])
     cut = rows | {"c": (entry(seeds=()) | {"metrics": {}, "label": "C", "family": "c", "error": None}, {})}
     models, marks = {n: e for n, (e, _) in cut.items()}, {n: m for n, (_, m) in rows.items()}
     assert any("Not measured yet: C;" in n for n in choose(models, {}, marks, 500)["notes"])

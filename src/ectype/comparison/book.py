@@ -160,7 +160,8 @@ class Book:
         if row.family is None:
             return entry
         own = name == row.family
-        entry |= {"family": row.family, "options": row.options, "steps": [f.steps for f in row.of_known_seeds() if f.steps is not None],
+        entry |= {"family": row.family, "options": next((f.options[name] for f in row.of_known_seeds() if name in f.options), row.options),
+                  "steps": [f.steps for f in row.of_known_seeds() if f.steps is not None],
                   "given": self._given(row), "likelihood": row.first("likelihood") if own else None, "error": row.error,
                   "code": row.first("code") if own else None}
         curve = row.first("steps_curve") if own else None

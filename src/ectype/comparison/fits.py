@@ -43,6 +43,7 @@ from .parts import Parts
 
 WARM_CALLS, SLOW_S = 5, 1.0     # sampling is timed again unless the first call took longer than this
 LONG_FLOP = 1e12            # sampling gets as many operations as the training over all seeds, and at least these: about a minute of a core
+FAR, SHORTER = 4, (500, 250, 100, 50)       # times that, from which a sampler is cut down to fewer steps
 BACKWARD = 3                # a training step takes about this many times the operations of an evaluation
 LOOKS = 3000                # at which the bound of a diffusion model is taken, over all rows: its noise is in the interval
 PICTURES, TABLE_ROWS, MAP_ROWS, UNITS = 8, 300, 500, 32     # that the report shows of a code: rows, rows of a table, points, filters
@@ -70,6 +71,7 @@ class Fit:
     terms: dict[str, Any]
     figures: dict[str, dict[str, list[float | None]]] = field(default_factory=dict)     # row → metric → value, low, high
     worst_columns: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)        # row → options of ``sample``, where not its own
     spent_s: dict[str, float] = field(default_factory=dict)                 # part of the work → seconds
     steps: int | str | None = None
     threads: int | None = None
@@ -138,8 +140,11 @@ def _fit(fit: Fit, job: Job, parts: Parts, directory: Path, tell: Callable[[dict
         fit.enter(row, fit_s=fit_s, parameters=model.n_parameters_)
         tell({"stage": "sample"})
         with clock("sampling"):
-            if job.turn >= affordable(model, len(parts.test), options, job.n_seeds):
-                continue
+            chosen, seeds = affordable(model, len(parts.test), options, job.n_seeds)
+        if job.turn >= seeds:
+            continue
+        if chosen != options:
+            options = fit.options[row] = chosen
         with PeakMemory() as sampling, clock("sampling"):
             X, rows_per_s = _timed_sample(model, len(parts.test), seed, options)
         tell({"stage": "measure"})
@@ -172,18 +177,27 @@ def samplers(name: str, cls: type) -> dict[str, dict[str, Any]]:
     return {name: {}} | {f"{name}-{preset}": dict(options) for preset, options in cls.sampling_presets.items()}
 
 
-def affordable(model: Any, n: int, options: Mapping[str, Any], n_seeds: int) -> int:
-    """At how many of the seeds ``n`` rows are drawn: at all of them by a sampler of few evaluations, else at as many as take no more
-    operations than the training did, and at the first in any case. Operations are counted, not timed: the same on every machine."""
-    nfe = model.evaluations(**options)
+def affordable(model: Any, n: int, options: Mapping[str, Any], n_seeds: int) -> tuple[dict[str, Any], int]:
+    """With which options ``n`` rows are drawn, and at how many of the seeds.
+
+    At all seeds by a sampler of few evaluations; else at as many as take no more operations than the training did, and at the first in any
+    case, in fewer steps where that alone would take more than ``FAR`` times as many. Operations are counted, not timed: the same on every
+    machine.
+    """
+    options, nfe = dict(options), model.evaluations(**options)
     if nfe <= EVALUATIONS:
-        return n_seeds
-    once = {**options, "steps": 1} if "steps" in inspect.signature(type(model).sample).parameters else options
+        return options, n_seeds
+    has_steps = "steps" in inspect.signature(type(model).sample).parameters
+    once = {**options, "steps": 1} if has_steps else options
     with FlopCounterMode(display=False) as counter:
         model.sample(n, random_state=0, **once)
-    of_a_row = counter.get_total_flops() / (model.evaluations(**once) * n)
-    trained = BACKWARD * of_a_row * model.train_.batch_size * model.n_steps_ * n_seeds
-    return max(1, int(max(LONG_FLOP, trained) // max(nfe * of_a_row * n, 1.0)))
+    of_all = counter.get_total_flops() / model.evaluations(**once)
+    allowance = max(LONG_FLOP, BACKWARD * of_all / n * model.train_.batch_size * model.n_steps_ * n_seeds)
+    for few in SHORTER if has_steps else ():
+        fewer = {**options, "steps": few}
+        if nfe * of_all > FAR * allowance and model.evaluations(**fewer) < nfe:
+            options, nfe = fewer, model.evaluations(**fewer)
+    return options, max(1, int(allowance // max(nfe * of_all, 1.0)))
 
 
 def _judge(fit: Fit, job: Job, parts: Parts, directory: Path, row: str, stored: np.ndarray) -> None:
