@@ -494,6 +494,12 @@ def test_too_few_rows_say_how_many_are_needed(tmp_path):
         compare(correlated(12), models=["normal"], out=tmp_path)
 
 
+def test_a_column_of_identifiers_is_named(tmp_path):
+    X = correlated(60).assign(key=[f"u{i}" for i in range(60)])
+    with pytest.raises(DataError, match=r"column 'key' differs from row to row: .* got 0 of 12\nhint: leave it out with --drop key"):
+        compare(X, models=["normal"], out=tmp_path)
+
+
 def test_a_folder_that_cannot_be_written_says_so(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataFileError, match="--out"):

@@ -74,7 +74,7 @@ def given(models: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def compare(argv: list[str]) -> int:
-    """The command."""
+    """The command; 1 where no family could be trained."""
     flags = parse(Compare, argv, "compare")
     terminal = Terminal(quiet=flags.quiet)
     names = [name for given in flags.models for name in given.split(",") if name]
@@ -98,5 +98,6 @@ def compare(argv: list[str]) -> int:
     sys.stdout.write(f"{report}\n")
     if flags.open and not found.interrupted:
         webbrowser.open(report.resolve().as_uri())
-    return INTERRUPTED if found.interrupted else 0
+    trained = any(n in found.results["marks"] for n in found.results["models"])
+    return INTERRUPTED if found.interrupted else 0 if trained else 1
 

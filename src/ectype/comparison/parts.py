@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -48,6 +49,11 @@ class Parts:
         holdout, test = (part[schema.accepts(_take(dataset.X, part))] for part in (index.holdout, index.test))
         n = min(len(holdout), len(test))
         if n < MIN_ROWS:
+            strange = _strangest(schema, _take(dataset.X, index.test))
+            if n < min(len(index.holdout), len(index.test)) and strange is not None:
+                raise DataError(f"hardly a row to test on has only values known from training: column {strange!r} differs from row to row",
+                                expected=f"at least {MIN_ROWS} such rows", got=f"{n} of {len(index.test)}",
+                                hint=f"leave it out with --drop {strange}")
             raise DataError("too few rows to compare models on", expected=f"at least {5 * MIN_ROWS}, a fifth of them to test on",
                             got=f"{dataset.n_rows}, {n} of them to test on", hint="gather more rows")
         X_holdout, X_test = _take(dataset.X, holdout[:n]), _take(dataset.X, test[:n])
@@ -62,6 +68,14 @@ class Parts:
         """What unseen real rows score; for the likelihood, where the density is known, what it says itself of the test rows."""
         known = {} if truth is None else {"log_likelihood": Estimate.mean(truth.log_prob(self.X_test))}
         return {**self.evaluator.floor_estimates(), **known}
+
+
+def _strangest(schema: Schema, X: Any) -> str | None:
+    """The column with most values that training has never seen; ``None`` where no column has names of its own."""
+    if schema.container != "dataframe":
+        return None
+    refused = {b.name: int((~dataclasses.replace(schema, blocks=(b,)).accepts(X[[b.name]])).sum()) for b in schema.blocks}
+    return max(refused, key=refused.__getitem__)
 
 
 def _take(X: Any, index: np.ndarray) -> Any:
