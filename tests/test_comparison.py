@@ -20,6 +20,7 @@ from joblib import parallel_config
 
 from ectype import registry
 from ectype.comparison import compare
+from ectype.comparison.fits import affordable
 from ectype.comparison.intervals import ALIKE, Moderation, interval, moderation, separate, student
 from ectype.comparison.marks import (
     BETTER,
@@ -43,8 +44,9 @@ from ectype.data.sources import load
 from ectype.errors import DataError, DataFileError, EctypeError, InvalidParameterError, UnknownNameError
 from ectype.estimator import load as load_model
 from ectype.metrics import Estimate
+from ectype.models.diffusion import DDPM
 from ectype.report import render_table, write_report
-from ectype.spec import PRESET
+from ectype.spec import PRESET, Net, Train
 
 
 class Normal:
@@ -180,7 +182,7 @@ def entry(seeds=(0, 1), half: float = 0.0, **metrics):
     figures = {m: {"mean": v, "std": 0.0, "low": v - half, "high": v + half, "evaluation": [v - half, v + half], "floor": f,
                    "n": len(seeds), "better": better.get(m, "lower"), "values": [v] * len(seeds)}
                for m, (v, f) in metrics.items()}
-    return {"label": "Some", "title": "Some model", "family": "some", "seeds": list(seeds), "metrics": figures, "error": None}
+    return {"label": "Some", "title": "Some model", "family": "some", "options": {}, "seeds": list(seeds), "metrics": figures, "error": None}
 
 
 MARGINALS = {"marginals": entry(c2st=(0.9, 0.5), frechet_pca=(4.0, 0.04))}
@@ -195,7 +197,8 @@ def test_results_follow_their_documented_form(finished):
     results = json.loads(text, parse_constant=lambda c: pytest.fail(f"{c} is not JSON"))
     assert results == done.results and results["schema_version"] == 2 and not done.interrupted
     assert set(results) == {"schema_version", "data", "settings", "environment", "metrics", "floor", "floor_intervals", "models",
-                            "dummies", "marks", "rules", "thresholds", "known_table", "pick"}
+                            "dummies", "marks", "rules", "thresholds", "known_table", "pick", "spent_s"}
+    assert set(results["spent_s"]) == {"training", "sampling", "metrics", "pictures"} and all(s > 0 for s in results["spent_s"].values())
     assert results["floor_intervals"].keys() == results["floor"].keys()
     assert all(results["floor_intervals"][m]["low"] <= v <= results["floor_intervals"][m]["high"] for m, v in results["floor"].items())
     assert set(results["dummies"]) == {"training_copy", "marginals", "gaussian_mixture", "bootstrap_noise"}
@@ -280,11 +283,21 @@ def test_a_family_that_cannot_be_sampled_keeps_its_fit_and_gets_no_marks(tmp_pat
     assert "nothing to say" in write_report(tmp_path).read_text()
 
 
-def test_a_sampler_slower_than_training_is_drawn_for_the_first_seed_only(tmp_path, monkeypatch, quick):
-    monkeypatch.setattr("ectype.comparison.fits.LONG_S", 0.0)
-    monkeypatch.setattr("ectype.comparison.fits._timed_sample", lambda model, n, seed, options: (model.sample(n, random_state=seed), 0.1))
+def test_a_sampler_of_many_evaluations_is_drawn_for_as_many_seeds_as_training_would_take(tmp_path, monkeypatch, quick):
+    model = DDPM(train=Train(budget="30steps", batch_size=16), net=Net(width=(8,)), random_state=0).fit(correlated(60))
+    monkeypatch.setattr("ectype.comparison.fits.LONG_FLOP", 0.0)
+    allowance = 3 * 30 * 16                                     # evaluations of a row that the training of a seed is worth
+    ddim = {"sampler": "ddim", "steps": 20}
+    assert affordable(model, 40, ddim, 3) == (ddim, 3 * allowance // (40 * 20))
+    assert affordable(model, 40, {"sampler": "ddim", "steps": 10}, 3)[1] == 3
+    assert affordable(model, 40, {}, 3) == ({"steps": 250}, 1)          # 500 steps would be 4.6 times the training of three seeds
+    monkeypatch.setattr("ectype.comparison.fits.LONG_FLOP", 1e18)
+    assert affordable(model, 40, {}, 3)[0] == {} and affordable(model, 40, {}, 3)[1] >= 3
+    monkeypatch.setattr("ectype.comparison.fits.affordable", lambda model, n, options, n_seeds: ({"scale": 0.1}, 1))
     slow = compare(correlated(60), models=["normal"], seeds=2, out=tmp_path).results["models"]["normal"]
     assert slow["seeds"] == [0, 1] and slow["steps"] == [7, 7] and slow["metrics"]["fit_s"]["n"] == 2
+    made, real = (pd.read_csv(tmp_path / "samples" / f"{name}.csv") for name in ("normal", "real"))
+    assert slow["options"] == {"scale": 0.1} and (made.std() < 0.3 * real.std()).all()              # so it was drawn
     assert slow["metrics"]["c2st"]["n"] == 1 and slow["metrics"]["c2st"]["values"][1] is None
 
 
@@ -350,7 +363,7 @@ def test_rows_of_unseen_categories_are_left_out_of_the_measurement(tmp_path, qui
 
 def without_times(results: dict) -> dict:
     """What two runs of one command share."""
-    results = json.loads(json.dumps({k: v for k, v in results.items() if k != "environment"}))
+    results = json.loads(json.dumps({k: v for k, v in results.items() if k not in ("environment", "spent_s")}))
     for name, e in {**results["models"], **results["dummies"]}.items():
         for metric in ("rows_per_s", "fit_s", "peak_memory_mib"):
             e["metrics"].pop(metric, None)
@@ -378,7 +391,7 @@ def test_the_same_command_goes_on_where_it_stopped(tmp_path, quick, monkeypatch)
     assert made == ["Normal 0"]
     stages: list[str] = []
     again = compare(X, models=["normal"], seeds=1, out=tmp_path, progress=lambda event: stages.append(event["stage"]))
-    assert made == ["Normal 0"] and again.results == first and stages.count("kept") == 5 and "fit" not in stages
+    assert made == ["Normal 0"] and {**again.results, "spent_s": {}} == {**first, "spent_s": {}} and stages.count("kept") == 5 and "fit" not in stages
     more = compare(X, models=["normal", "collapsed"], seeds=2, out=tmp_path).results
     assert made == ["Normal 0", "Collapsed 0", "Normal 1", "Collapsed 1"] and more["models"]["normal"]["seeds"] == [0, 1]
     fresh = compare(X, models=["normal", "collapsed"], seeds=2, out=tmp_path / "fresh").results
@@ -468,7 +481,7 @@ def test_a_configured_backend_is_respected(backend):
 
 @pytest.mark.parametrize(("settings", "error"), [
     (dict(models=["norml"]), UnknownNameError), (dict(label="z"), UnknownNameError), (dict(models=[]), InvalidParameterError),
-    (dict(seeds=0), InvalidParameterError), (dict(jobs=0), InvalidParameterError), (dict(seeds=1.5), InvalidParameterError), (dict(budget="soon"), InvalidParameterError),
+    (dict(seeds=0), InvalidParameterError), (dict(jobs=0), InvalidParameterError), (dict(seeds=1.5), InvalidParameterError), (dict(budget="soon"), InvalidParameterError), (dict(budget="5"), InvalidParameterError),
     (dict(budget={"broken": "5s"}), InvalidParameterError), (dict(budget={"normal": ["5s"]}, seeds=2), InvalidParameterError)])
 def test_mistakes_are_told_before_any_work(tmp_path, settings, error):
     with pytest.raises(error) as raised:
@@ -479,6 +492,12 @@ def test_mistakes_are_told_before_any_work(tmp_path, settings, error):
 def test_too_few_rows_say_how_many_are_needed(tmp_path):
     with pytest.raises(DataError, match="at least 20"):
         compare(correlated(12), models=["normal"], out=tmp_path)
+
+
+def test_a_column_of_identifiers_is_named(tmp_path):
+    X = correlated(60).assign(key=[f"u{i}" for i in range(60)])
+    with pytest.raises(DataError, match=r"column 'key' differs from row to row: .* got 0 of 12\nhint: leave it out with --drop key"):
+        compare(X, models=["normal"], out=tmp_path)
 
 
 def test_a_folder_that_cannot_be_written_says_so(tmp_path):
@@ -681,6 +700,8 @@ def test_the_notes_say_what_speaks_against_the_choice():
     assert any("No family beats the Gaussian mixture" in n and "95%" in n and "B, 90%" in n for n in pick(rows, mixture=0.95)["notes"])
     assert any("only 30 test rows" in n and "0.15" in n for n in pick(rows, n_test=30)["notes"])
     assert not any("test rows" in n for n in pick(rows)["notes"])
+    shorter = {**rows, "a": (rows["a"][0] | {"family": "a", "options": {"steps": 100}}, rows["a"][1])}
+    assert any("A was sampled in 100 steps" in n for n in pick(shorter)["notes"])
     cut = rows | {"c": (entry(seeds=()) | {"metrics": {}, "label": "C", "family": "c", "error": None}, {})}
     models, marks = {n: e for n, (e, _) in cut.items()}, {n: m for n, (_, m) in rows.items()}
     assert any("Not measured yet: C;" in n for n in choose(models, {}, marks, 500)["notes"])

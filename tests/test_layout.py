@@ -98,7 +98,8 @@ def test_no_asserts_and_no_pickle():
             names = {a.name for a in node.names} if isinstance(node, ast.Import) else {getattr(node, "module", None)}
             assert not names & {"pickle", "joblib", "marshal", "shelve"}, f"{path}:{node.lineno} can execute what it reads"
             called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
-            assert called not in ("torch.load", "torch.save", "eval", "exec"), f"{path}:{node.lineno} can execute what it reads"
+            plain = called == "torch.load" and "weights_only=True" in {ast.unparse(k) for k in node.keywords}       # builds tensors, calls nothing
+            assert plain or called not in ("torch.load", "torch.save", "eval", "exec"), f"{path}:{node.lineno} can execute what it reads"
 
 
 def test_names_of_files():

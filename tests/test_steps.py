@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from ectype.comparison import steps
+from ectype.comparison.clock import Clock
 from ectype.comparison.parts import Parts
 from ectype.data.sources import load
 from ectype.models.diffusion import DDPM
@@ -36,7 +37,7 @@ def recorded(plane, shortcut, tmp_path_factory):
     folder = tmp_path_factory.mktemp("recorded")
     with pytest.MonkeyPatch.context() as few:
         few.setattr(steps, "STEPS", FEWER)
-        return steps.record(shortcut, plane, 0, folder, plane.schema.encode(shortcut.sample(100, random_state=0))), folder
+        return steps.record(shortcut, plane, 0, folder, plane.schema.encode(shortcut.sample(100, random_state=0)), Clock()), folder
 
 
 def test_a_point_for_each_number_of_steps(recorded, plane):
@@ -56,7 +57,7 @@ def test_a_point_is_judged_as_the_table_is(recorded, plane, shortcut):
 
 
 def test_what_does_not_fit_into_the_time_is_left_out_and_said(plane, shortcut):
-    points, arrays = steps.curve(shortcut, plane, 0, allowance_s=0.0)
+    points, arrays = steps.curve(shortcut, plane, 0, Clock(), allowance_s=0.0)
     assert [p["steps"] for p in points] == list(steps.SPARSE) and points[0]["left_out"] is None and points[0]["c2st"] is not None
     assert all(p["left_out"].startswith("would have taken about") and p["c2st"] is None for p in points[1:])
     assert arrays["steps"].tolist() == [1] and arrays["step_rows"].shape == (1, plane.evaluator.n, 2)
@@ -106,7 +107,7 @@ def test_fresh_rows_are_as_far_from_the_training_rows_as_usual(plane, tmp_path):
 def test_the_game_is_filmed_in_one_and_two_dimensions(plane, tmp_path, columns):
     parts = plane if len(columns) == 2 else Parts.of(load(plane.X_train[columns]), 0, None)
     model = GAN(train=Train(budget="60steps"), net=Net(width=(16,)), random_state=0).fit(parts.X_train)
-    assert steps.record(model, parts, 0, tmp_path, parts.test) == []
+    assert steps.record(model, parts, 0, tmp_path, parts.test, Clock()) == []
     with np.load(tmp_path / "trajectories" / "gan.npz") as file:
         a = dict(file)
     assert len(a["film_steps"]) == len(a["film_rows"]) == len(a["film_critic"]) == steps.FRAMES and a["film_steps"][-1] == 60
@@ -121,6 +122,6 @@ def test_a_table_of_many_columns_has_no_film_but_its_dependence(tmp_path):
     frame = pd.DataFrame({"a": rng.normal(size=300), "kind": rng.choice(["x", "y", "z"], 300), "c": rng.normal(size=300)})
     parts = Parts.of(load(frame), 0, None)
     model = GAN(train=Train(budget="5steps"), random_state=0).fit(parts.X_train)
-    assert steps.record(model, parts, 0, tmp_path, parts.test) == [] and not (tmp_path / "trajectories").exists()
+    assert steps.record(model, parts, 0, tmp_path, parts.test, Clock()) == [] and not (tmp_path / "trajectories").exists()
     with np.load(tmp_path / "associations" / "gan.npz") as file:
         assert file["real"].shape == (3, 3) and np.allclose(file["real"], file["generated"])        # the test rows stood in for samples

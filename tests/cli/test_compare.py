@@ -22,6 +22,12 @@ def test_the_report_s_path_is_all_of_stdout(ectype, people, tmp_path):
     assert "<html" in (tmp_path / "c" / "report.html").read_text()
 
 
+def test_status_1_where_no_family_could_be_trained(ectype, tmp_path):
+    (tmp_path / "same.csv").write_text("a,b\n" + "1,2\n" * 40)
+    answer = ectype("compare", tmp_path / "same.csv", "--models", "autoencoder", "--budget", "2steps", "--seeds", 1, "--out", tmp_path / "c")
+    assert answer.code == 1 and "No family could be trained" in answer.err and (tmp_path / "c" / "report.html").exists()
+
+
 def test_models_by_commas_or_spaces(ectype, monkeypatch):
     asked = []
 

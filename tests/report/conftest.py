@@ -93,6 +93,7 @@ def example(data: dict) -> dict:
         "settings": {"source": data["name"], "budget": "10s", "seeds": SEEDS, "models": FAMILIES, "interrupted": False,
                      "label": None, "kinds": {}, "drop": [], "size": None, "feature_spaces": {"pca": "21 principal components"}},
         "environment": {"ectype": "0.1.0", "python": "3.11.9", "torch": "2.13.0", "processor": "a processor", "cores": 2},
+        "spent_s": {"training": 156.4, "sampling": 1069.0, "metrics": 42.0, "pictures": 9.9},
         "metrics": {m: {"title": title, "better": better, "unit": unit, "group": group, "meaning": f"What {title} says.",
                         "blind_spot": f"What {title} cannot see.", "reference": "Somebody 2020"}
                     for m, (title, better, group, unit) in METRICS.items()},

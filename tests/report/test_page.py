@@ -12,7 +12,7 @@ import pytest
 
 from ectype.errors import DataFileError
 from ectype.report import write_report
-from ectype.report.page import flags
+from ectype.report.page import flags, spent
 
 VOID = {"meta", "img", "br", "rect", "line", "circle", "path", "polygon", "image", "input"}
 HEADINGS = {"h1", "h2", "h3", "h4"}
@@ -277,3 +277,9 @@ def test_a_folder_of_the_first_format_is_drawn_without_intervals(images):
     text = " ".join("".join(page.words).split())
     assert "For images" not in text and "For digits, take the VAE in full" in text and 'class="ci"' not in page.source
     assert 'class="whisker' not in page.source and "Normalizing flow" in text
+
+
+def test_where_the_time_went_is_told():
+    seconds = {"training": 156.4, "sampling": 1069.0, "metrics": 42.0}
+    assert spent({"spent_s": seconds}) == "All fits and dummies took 1,267 s together: training 156 s, drawing samples 1,069 s, measuring 42 s."
+    assert spent({}) == ""

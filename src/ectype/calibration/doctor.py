@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
+from ..data.schema import Schema
 from ..metrics import METRICS, Estimate, Metric
 from .degradations import DEGRADATIONS, Degradation
 from .targets import REPEATS, TARGETS, Patient
@@ -78,11 +79,18 @@ def _under(patients: list[Patient], healthy: list[dict[str, Estimate]], degradat
         worth = until_saturated(METRICS[name], [e.value for e in estimates])
         correlation = rank_correlation((0.0, *sizes)[: len(worth)], [badness(METRICS[name], v) for v in worth])
         change = largest_change(estimates)
-        claim = METRICS[name].claim(degradation.name, "images" if schema.is_image else "table")
+        claim = METRICS[name].claim(degradation.name, *kinds_of(schema))
         kept = None if not claim else correlation >= MONOTONE if claim == "reacts" else change <= STILL
         findings.append(Finding(name, degradation.name, target.name, (0.0, *sizes), tuple(e.value for e in estimates), correlation, change,
                                 claim, kept))
     return findings
+
+
+def kinds_of(schema: Schema) -> tuple[str, ...]:
+    """The kinds of data that claims are made for."""
+    if schema.is_image:
+        return ("images",)
+    return ("table", "numbers") if all(b.type == "number" and not b.step for b in schema.blocks) else ("table",)
 
 
 def _average(estimates: list[Estimate]) -> Estimate:

@@ -44,6 +44,8 @@ class Compare(Source):
     """Folder of results.json and report.html; compare-NAME by default. The same command again goes on where it stopped."""
     jobs: Annotated[int | None, optional(metavar="N")] = None
     """Fits that run side by side; one by default. In seconds, they share the processor: give a budget in steps to lose nothing."""
+    inception: Annotated[Path | None, optional(metavar="FILE")] = None
+    """Of pictures, FID and KID as well, from this file of weights of the Inception network; nothing is downloaded."""
     open: bool = False
     """Show the report in the browser when it is written."""
 
@@ -72,13 +74,13 @@ def given(models: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def compare(argv: list[str]) -> int:
-    """The command."""
+    """The command; 1 where no family could be trained."""
     flags = parse(Compare, argv, "compare")
     terminal = Terminal(quiet=flags.quiet)
     names = [name for given in flags.models for name in given.split(",") if name]
     with board(terminal) as shown:
         found = run_comparison(flags.data, models=names or None, budget=flags.budget, seeds=flags.seeds, seed=flags.seed,
-                               out=flags.out, jobs=flags.jobs, progress=shown.tell, **flags.reading)
+                               out=flags.out, jobs=flags.jobs, inception=flags.inception, progress=shown.tell, **flags.reading)
     if shown.kept:
         terminal.note(f"{shown.kept} of {shown.total} fits and dummies were measured in {found.directory} already")
     for note in found.results["data"]["notes"]:
@@ -96,5 +98,6 @@ def compare(argv: list[str]) -> int:
     sys.stdout.write(f"{report}\n")
     if flags.open and not found.interrupted:
         webbrowser.open(report.resolve().as_uri())
-    return INTERRUPTED if found.interrupted else 0
+    trained = any(n in found.results["marks"] for n in found.results["models"])
+    return INTERRUPTED if found.interrupted else 0 if trained else 1
 

@@ -20,7 +20,8 @@ from typing import Any
 
 from .. import __version__, registry
 from ..data.sources import Dataset
-from ..metrics import DUMMIES, METRICS, Estimate, Metric
+from ..metrics import DUMMIES, METRICS, PUBLISHED, Estimate, Metric
+from .clock import PARTS
 from .files import to_json, write_text
 from .fits import Fit, samplers, save_rows
 from .intervals import interval, moderation
@@ -49,8 +50,9 @@ COSTS = {m.name: m for m in (
            "The same, as the bits that one pixel value costs in lossless compression.", "As the log-likelihood.",
            "Theis, van den Oord & Bethge 2016", bounds=(-math.inf, math.inf)),
 )}
+KNOWN = METRICS | PUBLISHED | COSTS
 GROUPS = {
-    "quality": ("c2st", "frechet_pca", "frechet_features", "kernel_distance", "sliced_wasserstein", "correlation_difference"),
+    "quality": ("c2st", "frechet_pca", "frechet_features", "kernel_distance", "fid", "kid", "sliced_wasserstein", "correlation_difference"),
     "coverage": ("precision", "density", "recall", "coverage"),
     "copying": ("memorisation", "duplicates"),
     "likelihood": ("log_likelihood", "bits_per_dim"),
@@ -93,7 +95,8 @@ class Book:
     """Keeps the measurements of one comparison and writes them into its folder."""
 
     def __init__(self, directory: Path, dataset: Dataset, parts: Parts, families: Mapping[str, Any], settings: dict[str, Any],
-                 how: dict[str, Any]):
+                 how: dict[str, Any], spent_s: Mapping[str, float]):
+        self.spent_s = spent_s         # seconds by part before and between the fits
         self.directory, self.dataset, self.parts, self.settings, self.how = directory, dataset, parts, settings, how
         self.seeds: list[int] = settings["seeds"]
         self.floor: dict[str, Estimate] = {}
@@ -134,6 +137,7 @@ class Book:
             "data": self._data(),
             "settings": {**self.settings, "feature_spaces": self.parts.evaluator.feature_spaces, "interrupted": interrupted},
             "environment": environment() | self.how,
+            "spent_s": self._spent(),
             "metrics": {m: _describe(m, group) for group, metrics in GROUPS.items() for m in metrics if m in measured},
             "floor": {metric: e.value for metric, e in self.floor.items()},
             "floor_intervals": {metric: {"low": e.low, "high": e.high} for metric, e in self.floor.items()},
@@ -156,7 +160,8 @@ class Book:
         if row.family is None:
             return entry
         own = name == row.family
-        entry |= {"family": row.family, "options": row.options, "steps": [f.steps for f in row.of_known_seeds() if f.steps is not None],
+        entry |= {"family": row.family, "options": next((f.options[name] for f in row.of_known_seeds() if name in f.options), row.options),
+                  "steps": [f.steps for f in row.of_known_seeds() if f.steps is not None],
                   "given": self._given(row), "likelihood": row.first("likelihood") if own else None, "error": row.error,
                   "code": row.first("code") if own else None}
         curve = row.first("steps_curve") if own else None
@@ -170,17 +175,22 @@ class Book:
                 "parameters": int(counts[min(counts)][0]) if counts else None}
 
     def _figure(self, metric: str, row: Row) -> dict[str, Any]:
-        m = METRICS.get(metric) or COSTS[metric]
+        m = KNOWN[metric]
         known = _known(metric, row)
         judged = [v for v in known.values() if None not in v]
         evaluation = tuple(statistics.fmean(v[i] for v in judged) for i in (1, 2)) if judged else (None, None)
         values = [v[0] for v in known.values()]
-        families = [[v[0] for v in _known(metric, r).values()] for r in self.models.values()] if metric in METRICS else []
+        families = [[v[0] for v in _known(metric, r).values()] for r in self.models.values()] if metric not in COSTS else []
         low, high = interval(values, evaluation, m.bounds, moderation(families))
         floor = self.floor.get(metric)
         return {**spread(values), "low": low, "high": high, "evaluation": list(evaluation),
                 "floor": floor.value if floor is not None and math.isfinite(floor.value) else None, "n": len(known), "better": m.better,
                 "values": [known[s][0] if s in known else None for s in row.seeds]}
+
+    def _spent(self) -> dict[str, float]:
+        """Seconds by part, over all fits and dummies, those of earlier runs too."""
+        fits = {id(f): f.spent_s for row in (*self.models.values(), *self.dummies.values()) for f in row.fits.values()}
+        return {part: sum(spent.get(part, 0.0) for spent in (self.spent_s, *fits.values())) for part in PARTS}
 
     def _data(self) -> dict[str, Any]:
         d, schema = self.dataset, self.parts.schema
@@ -207,7 +217,7 @@ def _summary(block: Any) -> dict[str, Any]:
 
 
 def _describe(metric: str, group: str) -> dict[str, Any]:
-    m = METRICS.get(metric) or COSTS[metric]
+    m = KNOWN[metric]
     return {"group": group, **{k: getattr(m, k) for k in ("title", "better", "unit", "meaning", "blind_spot", "reference")}}
 
 

@@ -11,6 +11,7 @@ way: the error is part of the outcome.
 from __future__ import annotations
 
 import gc
+import inspect
 import json
 import math
 import statistics
@@ -23,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from .. import registry
 from ..data.schema import as_frame
@@ -31,13 +33,19 @@ from ..metrics import DUMMIES, Estimate, worst_columns
 from ..spec import Train
 from ..train.device import threads_for
 from ..uses.codes import Passage, colouring, evenly, first_layer, plane
+from ..uses.trajectories import denoises
 from . import steps
+from .clock import Clock
 from .files import save_arrays, to_json, write_text
+from .marks import EVALUATIONS
 from .memory import PeakMemory
 from .parts import Parts
 
 WARM_CALLS, SLOW_S = 5, 1.0     # sampling is timed again unless the first call took longer than this
-LONG_S = 60.0               # a sampler gets as much time as the training over all seeds, and at least this
+LONG_FLOP = 2e12            # sampling gets as many operations as the training over all seeds, and at least these: 20 to 60 s of a core
+FAR, SHORTER = 4, (500, 250, 100, 50)       # times that, from which a sampler is cut down to fewer steps
+BACKWARD = 3                # a training step takes about this many times the operations of an evaluation
+LOOKS = 3000                # at which the bound of a diffusion model is taken, over all rows: its noise is in the interval
 PICTURES, TABLE_ROWS, MAP_ROWS, UNITS = 8, 300, 500, 32     # that the report shows of a code: rows, rows of a table, points, filters
 
 
@@ -50,8 +58,8 @@ class Job:
     terms: Mapping[str, Any]                    # what must be the same for the outcome to be the same
     train: Train | None = None
     keeps: bool = True                          # samples, model and pictures are kept for the report
+    turn: int = 0                               # of this seed among the seeds
     n_seeds: int = 1
-    sampling_s: Mapping[str, list[float]] = field(default_factory=dict)     # row → seconds that the seeds before took to draw it
 
 
 @dataclass
@@ -63,7 +71,8 @@ class Fit:
     terms: dict[str, Any]
     figures: dict[str, dict[str, list[float | None]]] = field(default_factory=dict)     # row → metric → value, low, high
     worst_columns: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    sampling_s: dict[str, float] = field(default_factory=dict)
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)        # row → options of ``sample``, where not its own
+    spent_s: dict[str, float] = field(default_factory=dict)                 # part of the work → seconds
     steps: int | str | None = None
     threads: int | None = None
     likelihood: str | None = None
@@ -98,12 +107,14 @@ def read_back(directory: Path, name: str, seed: int) -> Fit | None:
 def run(job: Job, parts: Parts, directory: Path, tell: Callable[[dict[str, Any]], None] | None = None) -> Fit:
     """Do one job and write it down. ``tell`` is called with dicts of ``stage`` and, while fitting, the training loop's own events."""
     fit, tell = Fit(job.name, job.seed, dict(job.terms)), tell or (lambda event: None)
+    clock = Clock(fit.spent_s)
     if job.train is None:
         tell({"stage": "dummy"})
-        _judge(fit, job, parts, directory, job.name, DUMMIES[job.name](parts.train, parts.schema, len(parts.test), job.seed))
+        with clock("metrics"):
+            _judge(fit, job, parts, directory, job.name, DUMMIES[job.name](parts.train, parts.schema, len(parts.test), job.seed))
     else:
         try:
-            _fit(fit, job, parts, directory, tell)
+            _fit(fit, job, parts, directory, tell, clock)
         except Exception as error:      # whatever goes wrong in one family must not take the others with it; its row shows the error
             fit.error = f"seed {job.seed}: {type(error).__name__}: {error}".removesuffix(": ")
             write_text(directory / "errors" / f"{job.name}-seed{job.seed}.txt", "".join(traceback.format_exception(error)))
@@ -111,13 +122,14 @@ def run(job: Job, parts: Parts, directory: Path, tell: Callable[[dict[str, Any]]
     return fit
 
 
-def _fit(fit: Fit, job: Job, parts: Parts, directory: Path, tell: Callable[[dict[str, Any]], None]) -> None:
+def _fit(fit: Fit, job: Job, parts: Parts, directory: Path, tell: Callable[[dict[str, Any]], None],
+         clock: Clock) -> None:
     """Fit one family with one seed; fill its row and the rows of its other samplers."""
     name, seed, cls = job.name, job.seed, registry.load(job.name)
     gc.collect()
     torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])       # the first optimiser of a process loads half of torch, at nobody's expense
     tell({"stage": "fit"})
-    with PeakMemory() as memory:
+    with PeakMemory() as memory, clock("training"):
         start = time.perf_counter()
         model = cls(train=job.train, random_state=seed)
         model.fit(parts.X_train, kinds=parts.kinds, progress=lambda event: tell({**event, "stage": "fit"}))
@@ -126,25 +138,32 @@ def _fit(fit: Fit, job: Job, parts: Parts, directory: Path, tell: Callable[[dict
     kept: np.ndarray | None = None
     for row, options in samplers(name, cls).items():
         fit.enter(row, fit_s=fit_s, parameters=model.n_parameters_)
-        if not _affords(job.sampling_s.get(row, []), max(LONG_S, fit_s * job.n_seeds)):
-            continue
         tell({"stage": "sample"})
-        with PeakMemory() as sampling:
+        with clock("sampling"):
+            chosen, seeds = affordable(model, len(parts.test), options, job.n_seeds)
+        if job.turn >= seeds:
+            continue
+        if chosen != options:
+            options = fit.options[row] = chosen
+        with PeakMemory() as sampling, clock("sampling"):
             X, rows_per_s = _timed_sample(model, len(parts.test), seed, options)
         tell({"stage": "measure"})
-        stored = parts.schema.encode(X)
-        _judge(fit, job, parts, directory, row, stored)
+        with clock("metrics"):
+            stored = parts.schema.encode(X)
+            _judge(fit, job, parts, directory, row, stored)
         fit.enter(row, rows_per_s=rows_per_s, nfe=model.evaluations(**options), peak_memory_mib=max(memory.mib, sampling.mib))
-        fit.sampling_s[row] = len(parts.test) / rows_per_s
         kept = stored if kept is None else kept
     if cls.capabilities & {"exact", "bound"}:
-        nats = Estimate.mean(model.log_likelihood(parts.X_test))
+        with clock("metrics"):
+            looks = {"draws": min(64, max(8, LOOKS // len(parts.test)))} if denoises(model) else {}
+            nats = Estimate.mean(model.log_likelihood(parts.X_test, **looks))
         fit.enter(name, log_likelihood=nats)
         fit.likelihood = model.likelihood_
         if parts.schema.is_image:
             fit.enter(name, bits_per_dim=nats.scaled(-1 / (parts.schema.n_dims * math.log(2))))
     if job.keeps:
-        _keep_model(fit, model, parts, directory, kept)
+        with clock("pictures"):
+            _keep_model(fit, model, parts, directory, kept, clock)
 
 
 def _threads(model: Any) -> int:
@@ -158,9 +177,27 @@ def samplers(name: str, cls: type) -> dict[str, dict[str, Any]]:
     return {name: {}} | {f"{name}-{preset}": dict(options) for preset, options in cls.sampling_presets.items()}
 
 
-def _affords(spent_s: list[float], allowance_s: float) -> bool:
-    """Whether one more sampling keeps within the allowance; the first one always does."""
-    return not spent_s or sum(spent_s) + max(spent_s) <= allowance_s
+def affordable(model: Any, n: int, options: Mapping[str, Any], n_seeds: int) -> tuple[dict[str, Any], int]:
+    """With which options ``n`` rows are drawn, and at how many of the seeds.
+
+    At all seeds by a sampler of few evaluations; else at as many as take no more operations than the training did, and at the first in any
+    case, in fewer steps where that alone would take more than ``FAR`` times as many. Operations are counted, not timed: the same on every
+    machine.
+    """
+    options, nfe = dict(options), model.evaluations(**options)
+    if nfe <= EVALUATIONS:
+        return options, n_seeds
+    has_steps = "steps" in inspect.signature(type(model).sample).parameters
+    once = {**options, "steps": 1} if has_steps else options
+    with FlopCounterMode(display=False) as counter:
+        model.sample(n, random_state=0, **once)
+    of_all = counter.get_total_flops() / model.evaluations(**once)
+    allowance = max(LONG_FLOP, BACKWARD * of_all / n * model.train_.batch_size * model.n_steps_ * n_seeds)
+    for few in SHORTER if has_steps else ():
+        fewer = {**options, "steps": few}
+        if nfe * of_all > FAR * allowance and model.evaluations(**fewer) < nfe:
+            options, nfe = fewer, model.evaluations(**fewer)
+    return options, max(1, int(allowance // max(nfe * of_all, 1.0)))
 
 
 def _judge(fit: Fit, job: Job, parts: Parts, directory: Path, row: str, stored: np.ndarray) -> None:
@@ -187,7 +224,7 @@ def save_rows(directory: Path, name: str, parts: Parts, stored: np.ndarray) -> P
     return path
 
 
-def _keep_model(fit: Fit, model: Any, parts: Parts, directory: Path, samples: np.ndarray | None) -> None:
+def _keep_model(fit: Fit, model: Any, parts: Parts, directory: Path, samples: np.ndarray | None, clock: Clock) -> None:
     """What the report and later commands want of the first seed: the model, its code, and its quality against steps."""
     name = fit.name
     model.save(directory / "models" / name)
@@ -199,7 +236,7 @@ def _keep_model(fit: Fit, model: Any, parts: Parts, directory: Path, samples: np
     if samples is None:
         return
     try:
-        fit.steps_curve = steps.record(model, parts, fit.seed, directory, samples) or None
+        fit.steps_curve = steps.record(model, parts, fit.seed, directory, samples, clock) or None
     except Exception as error:      # an extra of the report: a family without it is as good a family, and the text says what went wrong
         write_text(directory / "errors" / f"{name}-steps.txt", "".join(traceback.format_exception(error)))
         fit.steps_curve = []

@@ -21,16 +21,17 @@ from ..data.sources import Dataset
 from ..errors import DataFileError
 from ..spec import Train
 
-FLAGS = {"data": "the data", "label": "--label", "kinds": "--kind", "drop": "--drop", "size": "--size", "seed": "--seed",
-         "budget": "--budget", "ectype": "the version of ectype", "torch": "the version of torch"}
+FLAGS = {"data": "the data", "label": "--label", "kinds": "--kind", "drop": "--drop", "size": "--size", "inception": "--inception",
+         "seed": "--seed", "budget": "--budget", "ectype": "the version of ectype", "torch": "the version of torch"}
 START_OVER = "choose another folder with --out, or delete {} to start over"
 
 
 def terms_of(dataset: Dataset, settings: Mapping[str, Any], train: Train | None) -> dict[str, Any]:
     """The terms of one fit (or dummy: ``train`` is ``None``), as they are after a round trip through JSON."""
     return json.loads(json.dumps({
-        "data": dataset.fingerprint, **{k: settings[k] for k in ("label", "kinds", "drop", "size")}, "seed": settings["seeds"][0],
-        "budget": train and train.budget, "ectype": __version__, "torch": importlib.metadata.version("torch")}, default=str))
+        "data": dataset.fingerprint, **{k: settings[k] for k in ("label", "kinds", "drop", "size", "inception")},
+        "seed": settings["seeds"][0], "budget": train and train.budget, "ectype": __version__,
+        "torch": importlib.metadata.version("torch")}, default=str))
 
 
 def check_terms(directory: Path, wanted: Mapping[tuple[str, int], Mapping[str, Any]]) -> None:

@@ -3,8 +3,8 @@
 The spread over seeds comes from initialisation, batches, sampling and the classifier's folds; the split
 is the same for all. Memory is the largest resident memory of the whole process while the family was fitted and sampled, the
 libraries and the data included: what the machine must have, not what the family adds. Sampling speed is the median of several calls
-on warm networks; of a sampler so slow that warming up does not matter, the one call whose samples are measured. A sampler that
-needs longer than the training of its family took is drawn for the first seeds only; how many they are stands beside its figures.
+on warm networks; of a sampler so slow that warming up does not matter, the one call whose samples are measured. A sampler that takes more
+operations than the training of its family is drawn for the first seeds only; how many they are stands beside its figures.
 
 The seeds follow each other; what a seed has to do, four dummies and a fit of each family, can run side by side
 (:mod:`ectype.comparison.fits`), and finished fits are read back where the folder has them (:mod:`ectype.comparison.folder`).
@@ -24,6 +24,7 @@ from ..errors import InvalidParameterError
 from ..metrics import DUMMIES
 from ..spec import Train
 from .book import Book
+from .clock import Clock
 from .fits import Fit, Job, read_back, run
 from .folder import check_terms, sole_writer, terms_of
 from .parts import Parts
@@ -44,7 +45,7 @@ class Comparison:
 def compare(source: Any, *, models: Sequence[str] | None = None, budget: Any = BUDGET, seeds: int = 3, seed: int = 0,
             out: str | os.PathLike | None = None, label: str | None = None, kinds: Mapping[str, str] | str | None = None,
             drop: Sequence[str] = (), size: tuple[int, ...] | int | None = None, jobs: int | None = None,
-            progress: Tell | None = None) -> Comparison:
+            inception: str | os.PathLike | None = None, progress: Tell | None = None) -> Comparison:
     """Train every family on the same data under the same budget, measure, mark, and name the one to pick.
 
     source : what :func:`ectype.data.sources.load` takes (a name, a file, a folder, a DataFrame, an array), or a Dataset; ``label``,
@@ -58,6 +59,8 @@ def compare(source: Any, *, models: Sequence[str] | None = None, budget: Any = B
     jobs : fits that run side by side, each in a process of its own with its share of the cores; None = 1, or what
         ``joblib.parallel_config`` says (its backend is respected: the workers must see ``out``). The figures are those of one after
         another, but for times, where each fit has as many threads; a budget in seconds buys less where fits share the processor.
+    inception : of images, a file of weights of the Inception network (:mod:`ectype.metrics.inception`): FID and KID are measured too, which
+        takes a fifth of a second for each image on one core. Nothing is downloaded.
     progress : called with dicts of ``stage`` ("data", "plan", "floor", "dummy", "fit", "sample", "measure", "kept", "finished", "done"),
         ``row``, ``seed``, ``done`` and ``total`` (counting fits and dummies), and, while fitting, the keys of the training loop's events.
         "kept" is a fit of an earlier run, "finished" one of this; with several jobs there is "finished" alone.
@@ -82,11 +85,14 @@ def compare(source: Any, *, models: Sequence[str] | None = None, budget: Any = B
     tell = progress or (lambda event: None)
     tell({"stage": "data"})
     dataset = source if isinstance(source, Dataset) else load(source, label=label, kinds=kinds, drop=drop, size=size)
-    parts = Parts.of(dataset, seed, kinds)
+    clock = Clock()
+    with clock("metrics"):
+        parts = Parts.of(dataset, seed, kinds, inception)
     settings = {
         "source": os.fspath(source) if isinstance(source, (str, os.PathLike)) else dataset.name, "label": dataset.label,
         "kinds": kinds if isinstance(kinds, str) else dict(kinds or {}), "drop": list(drop),
-        "size": (size,) if isinstance(size, int) else size, "models": names, "budget": budget, "seeds": run_seeds}
+        "size": (size,) if isinstance(size, int) else size, "models": names, "budget": budget, "seeds": run_seeds,
+        "inception": None if inception is None else parts.evaluator.inception.fingerprint}
     directory = Path(out if out is not None else f"compare-{dataset.name}")
     work = [(name, s) for s in run_seeds for name in (*DUMMIES, *names)]
     terms = {(name, s): terms_of(dataset, settings, trains.get((name, s))) for name, s in work}
@@ -95,20 +101,19 @@ def compare(source: Any, *, models: Sequence[str] | None = None, budget: Any = B
     interrupted = False
     with sole_writer(directory):
         check_terms(directory, terms)
-        book = Book(directory, dataset, parts, families, settings, {"jobs": pool.n_jobs})
+        book = Book(directory, dataset, parts, families, settings, {"jobs": pool.n_jobs}, clock.spent_s)
         tell({"stage": "plan", "rows": names, "seeds": seeds, "total": len(work)})
         try:
             tell({"stage": "floor"})
-            book.floor = parts.floor(None if drop else dataset.truth)
-            for s in run_seeds:
+            with clock("metrics"):
+                book.floor = parts.floor(None if drop else dataset.truth)
+            for turn, s in enumerate(run_seeds):
                 left = []
                 for name in (n for n, its_seed in work if its_seed == s):
                     kept = read_back(directory, name, s)
                     if kept is None:
                         left.append(Job(name, s, terms[name, s], pool.shared(trains.get((name, s)), parts),
-                                        keeps=not any(row.is_measured for row in book.rows_of(name).values()), n_seeds=seeds,
-                                        sampling_s={n: [f.sampling_s[n] for f in row.fits.values() if n in f.sampling_s]
-                                                    for n, row in book.rows_of(name).items()}))
+                                        not any(row.is_measured for row in book.rows_of(name).values()), turn, seeds))
                         continue
                     book.enter(kept)
                     count.finish("kept", kept)
@@ -174,8 +179,9 @@ class _Pool:
 
 def _training(budget: Any, names: list[str], seeds: list[int]) -> dict[tuple[str, int], Train]:
     """One Train per family and seed, validated before any work is done."""
-    given = budget if isinstance(budget, Mapping) else dict.fromkeys(names, budget)
-    trains = {}
+    if not isinstance(budget, Mapping):
+        return {(name, s): Train(budget=budget) for name in names for s in seeds}
+    given, trains = budget, {}
     for name in names:
         if name not in given:
             raise InvalidParameterError(f"no budget for {name}", expected="one for every family", got=sorted(given))

@@ -37,6 +37,7 @@ from ..models.gan import GAN
 from ..spec import Train
 from ..uses import trajectories
 from ..uses.game import film_game, smoothed
+from .clock import Clock
 from .files import save_arrays, to_json, write_text
 from .parts import Parts
 
@@ -54,7 +55,8 @@ FILM_DATA = 2000            # samples that a density is taken from
 NEAREST = 8                 # samples whose neighbours are kept
 
 
-def record(model: Any, parts: Parts, seed: int, directory: Path, stored: np.ndarray) -> list[dict[str, Any]]:
+def record(model: Any, parts: Parts, seed: int, directory: Path, stored: np.ndarray,
+           clock: Clock) -> list[dict[str, Any]]:
     """The steps curve of a fitted model, empty for a family that has no number of steps; trajectories and neighbours go to ``directory``.
 
     stored : the samples of the family's own row, stored; the nearest training rows of the first ones are kept.
@@ -69,7 +71,7 @@ def record(model: Any, parts: Parts, seed: int, directory: Path, stored: np.ndar
     arrays: dict[str, np.ndarray] = {}
     points: list[dict[str, Any]] = []
     if trajectories.denoises(model):
-        points, arrays = curve(model, parts, seed)
+        points, arrays = curve(model, parts, seed, clock)
         arrays |= _ways(model, parts, seed)
     elif isinstance(model, GAN):
         arrays = _film(model, parts)
@@ -86,7 +88,8 @@ def allowance(fit_s: float) -> float:
 # ------------------------------------------------------------------------------------------------------------------ the curve
 
 
-def curve(model: Any, parts: Parts, seed: int, *, allowance_s: float | None = None) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+def curve(model: Any, parts: Parts, seed: int, clock: Clock, *,
+          allowance_s: float | None = None) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     """Points of the steps curve, and arrays ``steps (k,)`` and ``step_rows (k, n, …)``: a few samples for each number of steps.
 
     A point is ``{steps, sampler, nfe, c2st, coverage, frechet_features, rows_per_s, samples, floor, left_out}``: ``samples`` are the rows
@@ -116,7 +119,9 @@ def curve(model: Any, parts: Parts, seed: int, *, allowance_s: float | None = No
         sampling = took / nfe
         began = time.perf_counter()
         stored = parts.schema.encode(X)
-        points.append(point | judge(stored) | {"rows_per_s": n / took, "samples": n, "floor": floor, "left_out": None})
+        with clock("metrics"):
+            figures = judge(stored)
+        points.append(point | figures | {"rows_per_s": n / took, "samples": n, "floor": floor, "left_out": None})
         judging = time.perf_counter() - began
         kept.append((steps, _few(model, X)))
     rows = {} if any(few is None for _, few in kept) else {"steps": np.array([k for k, _ in kept]),

@@ -62,6 +62,9 @@ def choose(models: Rows, dummies: Rows, marks: Rows, n_test: int, budget: Any = 
     waiting = [e["label"] for n, e in models.items() if n == e["family"] and n not in marks and not e["error"]]
     notes = [f"Not measured yet: {', '.join(waiting)}; the same command goes on, and the verdict may change." if waiting else None,
              _finer(best, rows, models, marks), _mixture(best, rows, models, marks)]
+    notes += [f"{e['label']} was sampled in {e['options']['steps']} steps: its own number would take many times the operations of its "
+              "training; a larger budget buys it."
+              for n, e in models.items() if n in marks and n == e["family"] and e["options"].get("steps")]
     if n_test < FEW_ROWS:
         chance = 2 * math.sqrt((2 * n_test + 1) / (12 * n_test**2))
         notes.append(f"There are only {n_test} test rows: by chance alone, a C2ST of 0.50 comes out anywhere within ±{chance:.2f}."

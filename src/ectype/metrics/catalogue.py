@@ -26,9 +26,10 @@ class Metric:
     reacts: tuple[str, ...] = ()
     ignores: tuple[str, ...] = ()
 
-    def claim(self, degradation: str, kind: str) -> str:
-        """What it claims of a degradation, ``"reacts"``, ``"ignores"`` or ``""``; ``noise@table`` is a claim for one kind of data alone."""
-        names = {degradation, f"{degradation}@{kind}"}
+    def claim(self, degradation: str, *kinds: str) -> str:
+        """What it claims of a degradation, ``"reacts"``, ``"ignores"`` or ``""``; ``noise@table`` is a claim for one of the kinds that
+        data can be: ``images``, ``table``, and ``numbers``, a table without categories and whole numbers."""
+        names = {degradation, *(f"{degradation}@{kind}" for kind in kinds)}
         return "reacts" if names & set(self.reacts) else "ignores" if names & set(self.ignores) else ""
 
     def gap(self, value: float) -> float:
@@ -42,9 +43,10 @@ class Metric:
 METRICS = {m.name: m for m in (
     Metric("c2st", "Classifier test", "half", "AUROC",
            "How often a freshly trained classifier ranks a generated row above a real one; 0.5 is guessing, 1 is always.",
-           "It saturates at 1, where bad and very bad look the same, and a copy of the training data passes it.",
+           "It saturates towards 1, where bad and very bad look the same: it tells the first trace of noise on whole numbers, and then no "
+           "longer more from less. A copy of the training data passes it.",
            "Lopez-Paz & Oquab 2017", bounds=(0.0, 1.0),
-           reacts=("lost_modes", "noise", "blur", "skew", "broken_link"), ignores=("copies",)),
+           reacts=("lost_modes", "noise@numbers", "noise@images", "blur", "skew", "broken_link"), ignores=("copies",)),
     Metric("frechet_pca", "Fréchet distance, principal components", "lower", "share of the real variance",
            "How far the mean and covariance of the generated rows are from the real ones, in up to 64 principal components.",
            "It sees two moments only: a blurred mixture with the right covariance scores well, and so does noise that is fine beside the "
@@ -105,4 +107,16 @@ METRICS = {m.name: m for m in (
            "A copy changed in one value is no longer counted.",
            "", bounds=(0.0, 1.0),
            reacts=("copies",), ignores=("lost_modes", "noise", "blur", "skew", "broken_link")),
+)}
+
+# in features of a network that the user brings: without it they cannot be tried, so nothing is claimed
+PUBLISHED = {m.name: m for m in (
+    Metric("fid", "FID", "lower", "",
+           "Fréchet distance in the pooled features of an Inception network trained on photographs, as it is published.",
+           "Of few rows it is far too large, see the floor; it sees what matters in photographs, and is blind to much else.",
+           "Heusel et al. 2017"),
+    Metric("kid", "KID", "lower", "",
+           "Kernel distance in the same features of the Inception network, without bias, as it is published.",
+           "By chance it is negative; it sees what matters in photographs, and is blind to much else.",
+           "Bińkowski et al. 2018", bounds=(-math.inf, math.inf)),
 )}

@@ -62,7 +62,7 @@ class ConvNet(nn.Module):
         return self.head(self.features(images).relu())
 
 
-def train_classifier(images: np.ndarray, classes: np.ndarray, steps: int, *path: object) -> ConvNet:
+def train_classifier(images: np.ndarray, classes: np.ndarray, steps: int, *path: object, batch: int = BATCH) -> ConvNet:
     """A `ConvNet` that tells classes ``0 … K−1`` of stored images apart, after ``steps`` batches; ``path`` is its random stream."""
     rng = generator(*path)
     x, y = torch.from_numpy(images), torch.from_numpy(classes).long()
@@ -72,7 +72,7 @@ def train_classifier(images: np.ndarray, classes: np.ndarray, steps: int, *path:
     net = ConvNet(tuple(x.shape[1:]), int(y.max()) + 1, offset, scale, rng)
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=1e-2, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps + 1)
-    batch = min(BATCH, len(x))
+    batch = min(batch, len(x))
     epochs = [torch.randperm(len(x), generator=rng) for _ in range(math.ceil(steps * batch / len(x)))]
     with torch.enable_grad():
         for rows in torch.cat(epochs)[: steps * batch].view(steps, batch):

@@ -14,7 +14,7 @@ from ..data.schema import Schema
 from ..errors import DataError
 from .association import association_estimate
 from .c2st import c2st_estimate
-from .frechet import Gaussian, fit_gaussian, frechet_distance, resampled_distance
+from .frechet import Gaussian, fit_gaussian, frechet_distance, resampled_distance, wide_estimate
 from .kernels import RandomKernels
 from .mmd import kernel_distance
 from .neighbours import duplicates_estimate, memorisation_estimate, neighbourhood_estimates, squared_radii
@@ -36,16 +36,17 @@ class Evaluator:
     """Judges generated rows against a test part that no model has seen. All arrays are *stored* arrays of ``schema``.
 
     ``train`` fits the spaces and is what memorisation looks for; ``holdout``, as large as ``test`` if possible, gives the floors;
-    ``labels``, ``(len(train),)`` whole numbers, name the classes that the image features learn to tell apart. The outcome depends
-    on the arrays and ``seed`` only.
+    ``labels``, ``(len(train),)`` whole numbers, name the classes that the image features learn to tell apart; ``inception``, features of a
+    network that was trained elsewhere (:class:`ectype.metrics.inception.InceptionFeatures`), adds ``fid`` and ``kid``. The outcome depends
+    on these and ``seed`` only.
 
     Attributes: ``n``, the number of rows that are compared on each side, ``min(len(test), len(holdout))``, so that a floor is one
     of the same sample size; ``feature_spaces``, what the spaces of the Fréchet distances are, by name.
     """
 
     def __init__(self, schema: Schema, train: np.ndarray, holdout: np.ndarray, test: np.ndarray, labels: np.ndarray | None = None,
-                 seed: int = 0):
-        self.schema, self.seed = schema, seed
+                 seed: int = 0, inception: Map | None = None):
+        self.schema, self.seed, self.inception = schema, seed, inception
         self.train, self.holdout, test = (check_stored(a, schema, what) for a, what in
                                           ((train, "training"), (holdout, "holdout"), (test, "test")))
         if labels is not None and len(labels) != len(self.train):
@@ -143,6 +144,10 @@ class Evaluator:
         values |= neighbourhood_estimates(test, self.manifold(rows), NEIGHBOURS, radii)
         if self.schema.is_table:
             values["correlation_difference"] = association_estimate(self.test, rows, self.schema, seed, "resampled", "association")
+        if self.inception is not None:
+            test, found = self._published, self.inception(rows)
+            values["fid"] = wide_estimate(test, found, seed, "resampled", "fid")
+            values["kid"] = kernel_distance(test, found)
         values["memorisation"] = memorisation_estimate(self.nearness(suspects), *self._haystack)
         values["duplicates"] = duplicates_estimate(rows, self.train)
         return values
@@ -153,6 +158,11 @@ class Evaluator:
         tests = {name: space(self.test) for name, space in (("pca", self.pca), ("features", self.features))}
         fits = {name: fit_gaussian(test) for name, test in tests.items()}
         return {name: (tests[name], fit, unit(np.trace(fit.covariance))) for name, fit in fits.items()}
+
+    @cached_property
+    def _published(self) -> np.ndarray:
+        """The test part in the features of the Inception network."""
+        return self.inception(self.test)
 
     @cached_property
     def _slices(self) -> tuple[np.ndarray, np.ndarray, float]:

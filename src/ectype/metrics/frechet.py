@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .uncertainty import resampled_variance
+from .uncertainty import Estimate, resampled_variance
 
 
 class Gaussian(NamedTuple):
@@ -31,6 +31,31 @@ def fit_gaussian(x: np.ndarray) -> Gaussian:
     x = np.asarray(x, np.float64)
     mean = x.mean(0)
     return Gaussian(mean, (x - mean).T @ (x - mean) / len(x))
+
+
+def distance_of_samples(x: np.ndarray, y: np.ndarray, of_x: np.ndarray | None = None, of_y: np.ndarray | None = None) -> float:
+    """The distance of two samples, ``(N, d)`` and ``(M, d)``, without their covariances: for features that outnumber the rows.
+
+    With rows A and B, centred and divided by √(N − 1) and √(M − 1), C₁ = AᵀA and C₂ = BᵀB, and the trace of the inner root is the nuclear
+    norm of ABᵀ. Covariances are divided by N − 1, as in the published FID; ``of_x`` and ``of_y`` are how often each row counts (once).
+    """
+    centred, means = [], []
+    for rows, counts in ((x, of_x), (y, of_y)):
+        w = np.ones(len(rows)) if counts is None else counts
+        means.append(w @ rows / w.sum())
+        centred.append(np.sqrt(w / (w.sum() - 1))[:, None] * (rows - means[-1]))
+    cross = np.linalg.svd(centred[0] @ centred[1].T, compute_uv=False).sum()
+    return max(0.0, float(np.square(means[0] - means[1]).sum() + sum(np.square(c).sum() for c in centred) - 2 * cross))
+
+
+def wide_estimate(x: np.ndarray, y: np.ndarray, *path: object) -> Estimate:
+    """:func:`distance_of_samples` with its interval, from resampled rows of both."""
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+
+    def again(i: np.ndarray, j: np.ndarray) -> float:
+        return distance_of_samples(x, y, *(np.bincount(drawn, minlength=len(s)) for drawn, s in ((i, x), (j, y))))
+
+    return Estimate.positive(distance_of_samples(x, y), resampled_variance(again, len(x), len(y), *path))
 
 
 def resampled_distance(x: np.ndarray, y: np.ndarray, *path: object) -> float:

@@ -11,8 +11,8 @@ from markupsafe import Markup
 from . import charts
 
 MATRIX = 16             # columns of the matrix
-CELL, MARGIN = 20, 104  # its cells and the room for names
-WIDTH = 424             # of the drawing, at least
+CELL, MARGIN = 20, 100  # its cells at most, and the room for names
+WIDTH = 330             # of the drawing: that of a telephone, so that what is written there is read
 FULL = 0.5              # the difference that fills a cell
 
 
@@ -36,16 +36,18 @@ def association_section(arrays: Mapping[str, np.ndarray] | None, schema: Sequenc
 def _matrix(difference: np.ndarray, names: list[str], label: str) -> Markup:
     """Cells whose size is the difference, full at ``FULL`` and beyond."""
     n = len(names)
+    cell = min(CELL, (WIDTH - MARGIN) / n)
     parts = []
     for a in range(n):
         short = names[a] if len(names[a]) <= 14 else names[a][:13] + "…"
-        parts += [charts.text(MARGIN - 6, a * CELL + 14, short, "tick", "end"),
-                  charts.line(MARGIN, a * CELL + CELL / 2, MARGIN + a * CELL, a * CELL + CELL / 2, "grid")]
+        middle = (a + 0.5) * cell
+        parts += [charts.text(MARGIN - 6, middle + 4, short, "tick", "end"),
+                  charts.line(MARGIN, middle, MARGIN + a * cell, middle, "grid"),
+                  charts.text(MARGIN + a * cell + 3, middle + 4, str(a + 1), "tick")]
         for b in range(a):
-            side = min(1.0, float(difference[a, b]) / FULL) ** 0.5 * (CELL - 2)
-            x, y = MARGIN + b * CELL + (CELL - side) / 2, a * CELL + (CELL - side) / 2
+            side = min(1.0, float(difference[a, b]) / FULL) ** 0.5 * (cell - 2)
+            x, y = MARGIN + b * cell + (cell - side) / 2, middle - side / 2
             parts.append(f'<rect x="{x:.1f}" y="{y:.1f}" width="{side:.1f}" height="{side:.1f}" class="minus"/>')
-    parts += [charts.text(MARGIN + b * CELL + 4, (b + 1) * CELL + 14 - CELL, str(b + 1), "tick") for b in range(n)]
     said = f"How much the dependence between two columns of {label} differs from that of real rows, a square for each pair: " \
            f"the largest difference is {difference.max():.2f}, the mean {difference[np.tril_indices(n, -1)].mean():.2f}"
-    return charts.svg(max(WIDTH, MARGIN + n * CELL), n * CELL + 6, said, parts, "chart matrix")
+    return charts.svg(WIDTH, n * cell + 6, said, parts, "chart matrix")

@@ -31,6 +31,7 @@ SIZES = ((860, 480), (360, 420))        # of the picture: on a laptop and on pap
 SHEETS = ("drawing.css", "page.css")
 WORDS = {"yes": "earned", "no": "not earned", "uncertain": "uncertain", None: "not measured"}
 FLAG = re.compile(r"(--[a-z]+(?: \d\w*)?)")
+SPENT = {"sampling": "drawing samples", "metrics": "measuring", "pictures": "what else this page shows"}
 SIGNS = {"yes": "●", "no": "○", "uncertain": "◐", None: "–"}
 
 
@@ -75,7 +76,8 @@ def render(directory: Path) -> str:
         failed=[name for name, e in models.items() if e["error"] and name == e["family"]],
         pictures=[picture(results, width, height) for width, height in SIZES] if measured else [],
         tables=figure_tables(results, measured), directions=DIRECTIONS, cards=cards, missing=folder.missing,
-        columns=[(c["name"], c["kind"], _column(c)) for c in data["schema"]], repeat=_repeat(results))
+        columns=[(c["name"], c["kind"], _column(c)) for c in data["schema"]], repeat=_repeat(results),
+        spent=spent(results))
 
 
 def numbered(models: Mapping[str, Any]) -> dict[str, int]:
@@ -116,6 +118,13 @@ def facts(results: Mapping[str, Any]) -> str:
     families = "1 family" if len(settings["models"]) == 1 else f"{len(settings['models'])} families"
     seeds = _many(len(settings["seeds"]), "seed")
     return f"{what}. {families}, {each}, {seeds}, measured on {data['split']['evaluated']:,} test rows."
+
+
+def spent(results: Mapping[str, Any]) -> str:
+    """Where the time went, in one line; nothing where it is not known."""
+    known = {SPENT.get(part, part): s for part, s in results.get("spent_s", {}).items()}
+    parts = ", ".join(f"{words} {s:,.0f} s" for words, s in known.items())
+    return f"All fits and dummies took {sum(known.values()):,.0f} s together: {parts}." if known else ""
 
 
 def flags(words: str) -> Markup:
@@ -161,6 +170,7 @@ def _repeat(results: Mapping[str, Any]) -> dict[str, str]:
         words += ["--kind", *_kinds(settings["kinds"])] if settings["kinds"] else []
         words += ["--drop", *settings["drop"]] if settings["drop"] else []
         words += ["--size", "x".join(map(str, settings["size"]))] if settings["size"] else []
+        words += ["--inception", "FILE"] if settings.get("inception") else []
         command = shlex.join(words)
     if all(len(models[n]["steps"]) == n_seeds for n in names):
         options = "".join(f", {k}={settings[k]!r}" for k in ("label", "kinds", "drop", "size") if settings[k])
