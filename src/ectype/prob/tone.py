@@ -1,4 +1,4 @@
-"""Tone curves: the levels of generated pixels made as frequent as those of real ones.
+"""Tone curves: the levels of generated pixels made as frequent as those of real ones, in all pictures together or in each.
 
 Notation
     f           a pixel value as a feature, in [-1, 1]
@@ -58,13 +58,15 @@ class Histograms(nn.Module):
     """The levels of a generated picture replaced by those of the training picture whose levels are most like them, in the same order.
 
     What one curve for all pictures cannot say is that a picture has levels of its own: on MNIST three quarters of the pixels above 249
-    have one level, 252 or 253 or 254, and which it is differs from picture to picture. So each picture has a curve of its own,
+    have one level, 252 or 253 or 254, and which it is differs from picture to picture. Of a GAN's pictures with one curve for all, boosted
+    trees saw the counts of the highest levels with an AUROC of 0.995. So each picture has a curve of its own,
 
         T_g(f) = F_r⁻¹(F_g(f)),   r = argmin_r ∫ (F_r⁻¹(u) − F_g⁻¹(u))² du
 
     with F_g its own distribution function, channel by channel, and F_r those of at most ``REFERENCES`` training pictures. Only their sorted
-    levels are kept, not where they were. Of equal values the one whose neighbours are higher is higher (Coltuc, Bolon & Chassery, *Exact
-    histogram specification*, 2006). Images of ``shape`` ``(C, H, W)``.
+    levels are kept, not where they were. The trees' AUROC on pixels fell from 0.83 to 0.77; on Fashion-MNIST it stayed (0.875, 0.881). Of
+    equal values the one whose neighbours are higher is higher (Coltuc, Bolon & Chassery, *Exact histogram specification*, 2006). Images of
+    ``shape`` ``(C, H, W)``.
     """
 
     def __init__(self, shape: tuple[int, ...], levels: int):
