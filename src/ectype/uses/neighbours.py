@@ -160,14 +160,14 @@ class Memory:
     known : r_i^¼ of the first of the rows, where it was measured before, ``(n,)``; that of the others is measured.
     """
 
-    def __init__(self, view: View, rows: np.ndarray, known: np.ndarray = np.zeros(0)):
+    def __init__(self, view: View, rows: np.ndarray, known: np.ndarray | None = None):
         self.view, self.points = view, view(rows)
         self.k = min(NEIGHBOURS, len(rows) - 1)
         self.index = NearestNeighbors().fit(self.points)
-        self.local = known
-        if len(known) < len(rows):
-            own = np.square(self.nearest(self.points[len(known) :], themselves=True)[0]).mean(1)
-            self.local = np.r_[known, (own + smallest(own)) ** LOCAL]
+        self.local = np.zeros(0) if known is None else known
+        if len(self.local) < len(rows):
+            own = np.square(self.nearest(self.points[len(self.local) :], themselves=True)[0]).mean(1)
+            self.local = np.r_[self.local, (own + smallest(own)) ** LOCAL]
 
     def errors(self, stored: np.ndarray, *, themselves: bool = False) -> np.ndarray:
         """(1/k) Σ_i (x − x_i)² / r_i^¼, summed over the coordinates of each column, ``(N, columns)``.
@@ -243,8 +243,8 @@ class DenoisingNeighbours(BaseEstimator):
         """``rows`` are the memory; the first ``n_scales`` of them give the scales of the views, ``local`` the first rows' own distances."""
         self.rows_, self.n_scales_ = rows, n_scales
         units = UNITS if self.schema_.is_table else ({},)
-        views = [View(self.schema_, rows[:n_scales], **unit) for unit in units]
-        self.memories_ = [Memory(view, rows, *known) for view, known in zip(views, zip(local) if local else [()] * len(views), strict=True)]
+        self.memories_ = [Memory(View(self.schema_, rows[:n_scales], **unit), rows, known)
+                          for unit, known in zip(units, local or [None] * len(units), strict=True)]
 
     def score_samples(self, X: Any) -> np.ndarray:
         """−Σ_j w_j (log d_j − m_j) / s_j of each row, ``(N,)``: higher is more like the training rows."""
