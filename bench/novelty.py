@@ -7,7 +7,7 @@ as they are. PyOD gets standardised columns (of mushrooms: one-hot), its default
 ``python -m bench.novelty PYTHON [--seeds 5] [--peer-seeds 3] [--peers NAME …] [--sets NAME …]``: PYTHON is the interpreter of an
 environment with pyod and torch. Data are read from ``ECTYPE_DATA_DIR``. Bars: mean AUROC over the twelve 0.965, fit and score of a set
 20 s, mushrooms 0.999. The share of normal rows called novel, which should be near 0.05, is recorded too, and the processor time of ours,
-since the processor may be shared.
+since the processor may be shared. ``results/novelty.json`` is written after every seed.
 """
 
 from __future__ import annotations
@@ -101,26 +101,30 @@ def main() -> None:
     parser.add_argument("--sets", nargs="*", default=[*SETS, MUSHROOMS])
     flags = parser.parse_args()
     n_ours, n_peers, names = flags.seeds, flags.peer_seeds, flags.sets
+    runs: dict[str, dict[str, list[dict[str, Any]]]] = {name: {"ectype": []} for name in names}
     results: dict[str, dict[str, Any]] = {}
-    for name in names:
-        X, novel = read(name)
-        runs: dict[str, list[dict[str, Any]]] = {"ectype": []}
-        for seed in range(max(n_ours, n_peers)):
+    for seed in range(max(n_ours, n_peers)):
+        for name in names:
+            X, novel = read(name)
             train = split(X, novel, seed)
             if seed < n_ours:
-                runs["ectype"].append(ours(X, novel, train, seed))
+                runs[name]["ectype"].append(ours(X, novel, train, seed))
             if seed < n_peers:
                 for peer, entry in peers(flags.python, flags.peers, X, novel, train, seed).items():
-                    runs.setdefault(peer, []).append(entry)
-        results[name] = {"rows": len(X), "columns": X.shape[1], "learnt_from": int(train.sum()), **{k: summary(v) for k, v in runs.items()}}
-        sys.stderr.write(f"{name} {({k: (v['auroc'], v['seconds']) for k, v in results[name].items() if isinstance(v, dict)})}\n")
-    tables = [results[n] for n in SETS if n in results]
-    means = {}
-    for detector in results[names[0]]:
-        if isinstance(results[names[0]][detector], dict) and tables:
-            finite = [t[detector]["auroc"] for t in tables if t[detector]["auroc"] is not None]
-            means[detector] = {"auroc": round(statistics.fmean(finite), 4), "sets": len(finite)} if finite else None
-    write("novelty", {"seeds": {"ectype": n_ours, "peers": n_peers}, "bars": BARS, "mean_over_adbench": means, "sets": results})
+                    runs[name].setdefault(peer, []).append(entry)
+            results[name] = {"rows": len(X), "columns": X.shape[1], "learnt_from": int(train.sum()),
+                             **{k: summary(v) for k, v in runs[name].items()}}
+            latest = {k: (v['all'][-1], v['seconds']) for k, v in results[name].items() if isinstance(v, dict)}
+            sys.stderr.write(f"{seed} {name} {latest}\n")
+        tables = [results[n] for n in SETS if n in results]
+        write("novelty", {"seeds": {"ectype": min(seed + 1, n_ours), "peers": min(seed + 1, n_peers)}, "bars": BARS,
+                          "mean_over_adbench": {k: mean(tables, k) for k in runs[names[0]]} if tables else {}, "sets": results})
+
+
+def mean(tables: list[dict[str, Any]], detector: str) -> dict[str, Any] | None:
+    """The mean AUROC over the tables on which a detector's scores are finite, and how many those are."""
+    finite = [t[detector]["auroc"] for t in tables if t[detector]["auroc"] is not None]
+    return {"auroc": round(statistics.fmean(finite), 4), "sets": len(finite)} if finite else None
 
 
 if __name__ == "__main__":
