@@ -4,13 +4,15 @@ Each detector learns from a random half of the normal rows (identical rows on on
 The figure is the AUROC; nothing is tuned for any set. Ours is ``NoveltyDetector(random_state=seed)``, calibration included, on the columns
 as they are. PyOD gets standardised columns (of mushrooms: one-hot), its defaults, and the seed where it takes one.
 
-``python -m bench.novelty PYTHON [SEEDS] [PEER_SEEDS] [SET …]`` (5 and 3): PYTHON is the interpreter of an environment with pyod and torch,
-or ``-`` for no peers. Data are read from ``ECTYPE_DATA_DIR``. Bars: mean AUROC over the twelve 0.965, fit and score of a set 20 s,
-mushrooms 0.999. The share of normal rows called novel, which should be near 0.05, is recorded too.
+``python -m bench.novelty PYTHON [--seeds 5] [--peer-seeds 3] [--peers NAME …] [--sets NAME …]``: PYTHON is the interpreter of an
+environment with pyod and torch. Data are read from ``ECTYPE_DATA_DIR``. Bars: mean AUROC over the twelve 0.965, fit and score of a set
+20 s, mushrooms 0.999. The share of normal rows called novel, which should be near 0.05, is recorded too, and the processor time of ours,
+since the processor may be shared. ``results/novelty.json`` is written after every seed.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import statistics
@@ -55,16 +57,17 @@ def split(X: pd.DataFrame, novel: np.ndarray, seed: int) -> np.ndarray:
 
 
 def ours(X: pd.DataFrame, novel: np.ndarray, train: np.ndarray, seed: int) -> dict[str, float]:
-    """AUROC, seconds of fitting and scoring, and the share of the normal rows that were called novel."""
-    start = time.perf_counter()
+    """AUROC, seconds of fitting and scoring by the clock and of the processor, share of the normal rows that were called novel."""
+    start, cpu = time.perf_counter(), time.process_time()
     detector = NoveltyDetector(random_state=seed).fit(X[train].to_numpy() if X.dtypes.iloc[0].kind == "f" else X[train])
     scores = detector.score_samples(X[~train].to_numpy() if X.dtypes.iloc[0].kind == "f" else X[~train])
-    seconds = time.perf_counter() - start
+    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
     rest = novel[~train]
-    return {"auroc": roc_auc_score(rest, -scores), "seconds": seconds, "false_alarms": float((scores[~rest] < detector.offset_).mean())}
+    return {"auroc": roc_auc_score(rest, -scores), "seconds": seconds, "cpu_seconds": cpu_seconds,
+            "false_alarms": float((scores[~rest] < detector.offset_).mean())}
 
 
-def peers(python: str, X: pd.DataFrame, novel: np.ndarray, train: np.ndarray, seed: int) -> dict[str, dict[str, Any]]:
+def peers(python: str, names: list[str], X: pd.DataFrame, novel: np.ndarray, train: np.ndarray, seed: int) -> dict[str, dict[str, Any]]:
     """The same of each of PyOD's detectors, in its own environment; ``auroc`` is None where its scores are not finite."""
     numbers = pd.get_dummies(X).to_numpy(np.float64)
     scale = numbers[train].std(0)
@@ -72,7 +75,7 @@ def peers(python: str, X: pd.DataFrame, novel: np.ndarray, train: np.ndarray, se
     with TemporaryDirectory() as folder:
         job = Path(folder) / "job.npz"
         np.savez(job, train=numbers[train], test=numbers[~train], seed=seed)
-        done = subprocess.run([python, str(PEER), str(job)], capture_output=True, text=True, check=True)
+        done = subprocess.run([python, str(PEER), str(job), *names], capture_output=True, text=True, check=True)
         found = json.loads(done.stdout.splitlines()[-1])
         with np.load(job.with_suffix(".scores.npz")) as scores:
             for name, entry in found.items():
@@ -90,29 +93,38 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    python = sys.argv[1]
-    n_ours, n_peers = (int(sys.argv[i]) if len(sys.argv) > i else n for i, n in ((2, 5), (3, 3)))
-    names = sys.argv[4:] or [*SETS, MUSHROOMS]
+    parser = argparse.ArgumentParser()
+    parser.add_argument("python")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--peer-seeds", type=int, default=3)
+    parser.add_argument("--peers", nargs="*", default=[])
+    parser.add_argument("--sets", nargs="*", default=[*SETS, MUSHROOMS])
+    flags = parser.parse_args()
+    n_ours, n_peers, names = flags.seeds, flags.peer_seeds, flags.sets
+    runs: dict[str, dict[str, list[dict[str, Any]]]] = {name: {"ectype": []} for name in names}
     results: dict[str, dict[str, Any]] = {}
-    for name in names:
-        X, novel = read(name)
-        runs: dict[str, list[dict[str, Any]]] = {"ectype": []}
-        for seed in range(max(n_ours, n_peers)):
+    for seed in range(max(n_ours, n_peers)):
+        for name in names:
+            X, novel = read(name)
             train = split(X, novel, seed)
             if seed < n_ours:
-                runs["ectype"].append(ours(X, novel, train, seed))
-            if python != "-" and seed < n_peers:
-                for peer, entry in peers(python, X, novel, train, seed).items():
-                    runs.setdefault(peer, []).append(entry)
-        results[name] = {"rows": len(X), "columns": X.shape[1], "learnt_from": int(train.sum()), **{k: summary(v) for k, v in runs.items()}}
-        sys.stderr.write(f"{name} {({k: (v['auroc'], v['seconds']) for k, v in results[name].items() if isinstance(v, dict)})}\n")
-    tables = [results[n] for n in SETS if n in results]
-    means = {}
-    for detector in results[names[0]]:
-        if isinstance(results[names[0]][detector], dict) and tables:
-            finite = [t[detector]["auroc"] for t in tables if t[detector]["auroc"] is not None]
-            means[detector] = {"auroc": round(statistics.fmean(finite), 4), "sets": len(finite)} if finite else None
-    write("novelty", {"seeds": {"ectype": n_ours, "peers": n_peers}, "bars": BARS, "mean_over_adbench": means, "sets": results})
+                runs[name]["ectype"].append(ours(X, novel, train, seed))
+            if seed < n_peers:
+                for peer, entry in peers(flags.python, flags.peers, X, novel, train, seed).items():
+                    runs[name].setdefault(peer, []).append(entry)
+            results[name] = {"rows": len(X), "columns": X.shape[1], "learnt_from": int(train.sum()),
+                             **{k: summary(v) for k, v in runs[name].items()}}
+            latest = {k: (v['all'][-1], v['seconds']) for k, v in results[name].items() if isinstance(v, dict)}
+            sys.stderr.write(f"{seed} {name} {latest}\n")
+        tables = [results[n] for n in SETS if n in results]
+        write("novelty", {"seeds": {"ectype": min(seed + 1, n_ours), "peers": min(seed + 1, n_peers)}, "bars": BARS,
+                          "mean_over_adbench": {k: mean(tables, k) for k in runs[names[0]]} if tables else {}, "sets": results})
+
+
+def mean(tables: list[dict[str, Any]], detector: str) -> dict[str, Any] | None:
+    """The mean AUROC over the tables on which a detector's scores are finite, and how many those are."""
+    finite = [t[detector]["auroc"] for t in tables if t[detector]["auroc"] is not None]
+    return {"auroc": round(statistics.fmean(finite), 4), "sets": len(finite)} if finite else None
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """PyOD's detectors with their defaults on a given table; runs in an environment of its own, without ectype.
 
-``python bench/pyod_peer.py JOB.npz`` with the arrays ``train``, ``test`` (standardised columns) and ``seed``. Writes one JSON object to
-stdout, seconds of fitting and scoring by detector (or the error that it raised), and the scores to ``JOB.scores.npz``: higher = more novel.
+``python bench/pyod_peer.py JOB.npz [DETECTOR …]`` with the arrays ``train``, ``test`` (standardised columns) and ``seed``; all detectors
+unless named. Writes one JSON object to stdout, seconds of fitting and scoring by detector (or the error that it raised), and the scores to
+``JOB.scores.npz``: higher = more novel.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def main() -> None:
         train, test, seed = d["train"], d["test"], int(d["seed"])
     torch.set_num_threads(1)
     scores, found = {}, {}
-    for name, build in DETECTORS.items():
+    for name, build in {name: DETECTORS[name] for name in sys.argv[2:] or DETECTORS}.items():
         torch.manual_seed(seed)
         np.random.seed(seed)
         start = time.perf_counter()

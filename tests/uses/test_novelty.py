@@ -9,11 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import yeojohnson_normmax
 from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from ectype import NoveltyDetector, registry
 from ectype.data.schema import Schema
+from ectype.data.sources import load
 from ectype.errors import CalibrationWarning, CapabilityError, DataError, InvalidParameterError, SavedModelError, SchemaMismatchError
 from ectype.models.autoencoder import Autoencoder
 from ectype.models.diffusion import DDPM
@@ -242,9 +245,9 @@ def test_the_gain_of_a_column_is_that_of_restoring_it():
     every = list(model._errors(model.schema_.encode(NEW)))
     logs = [np.log(e.sum(1) + f) for e, f in zip(every, model.floors_, strict=True)]
     z = [(v - m) / s for v, m, s in zip(logs, model.means_, model.deviations_, strict=True)]
-    np.testing.assert_allclose(score, -(3 * np.minimum(z[0], z[1]) + np.mean(z[2:], axis=0)) / 4, rtol=1e-6)
+    np.testing.assert_allclose(score, -(2 * np.mean(z[:2], axis=0) + np.mean(z[2:], axis=0)) / 3, rtol=1e-6)
     by_hand = np.zeros_like(gains)
-    weights = [3 / 4 * (z[0] <= z[1]), 3 / 4 * (z[1] < z[0]), *[1 / 24] * 6]
+    weights = [1 / 3, 1 / 3, *[1 / 12] * 4]
     for errors, w, floor, deviation, before in zip(every, weights, model.floors_, model.deviations_, logs, strict=True):
         for k in range(4):
             by_hand[:, k] += w * (before - np.log(np.delete(errors, k, axis=1).sum(1) + floor)) / deviation
@@ -259,13 +262,55 @@ def test_distances_to_the_nearest_rows_by_hand():
     rows = np.array([[0.0, 0], [1, 0], [0, 2], [5, 5]])
     schema = Schema.fit(rows)
     stored = schema.encode(rows)
-    memory = Memory(View(schema, stored, ranks=False), stored)
+    memory = Memory(View(schema, stored), stored)
+    gaps = ((rows[:, None] - rows) / rows.std(0)) ** 2
+    own = gaps.sum((1, 2)) / 3                                              # k is the three others
+    np.testing.assert_allclose(memory.local, own**0.25, rtol=1e-5)
     errors = memory.errors(stored[:1], themselves=True)
-    expected = (((rows[1:] - rows[0]) / rows.std(0)) ** 2).mean(0)          # k is the three others
-    np.testing.assert_allclose(errors[0], expected, rtol=1e-5)
+    np.testing.assert_allclose(errors[0], (gaps[0, 1:] / own[1:, None] ** 0.25).mean(0), rtol=1e-5)
     assert memory.errors(stored[:1])[0].sum() < errors[0].sum()             # itself among the neighbours
-    ranked = View(schema, stored, ranks=True)(stored)
-    np.testing.assert_allclose(ranked[:, 1], [*[-0.6744898] * 2, 0.3186394, 1.1503494], rtol=1e-4)     # ranks 1, 1, 2.5, 3.5 of 4
+
+
+def test_local_distances_of_rows_that_come_later_are_measured_among_all():
+    rows = np.random.default_rng(0).normal(size=(30, 2))
+    schema = Schema.fit(rows)
+    stored = schema.encode(rows)
+    view = View(schema, stored)
+    first = Memory(view, stored[:20])
+    both = Memory(view, stored, first.local)
+    np.testing.assert_array_equal(both.local[:20], first.local)
+    np.testing.assert_allclose(both.local[20:], Memory(view, stored).local[20:], rtol=1e-4)
+
+
+def test_a_power_makes_a_skewed_column_symmetric_and_leaves_gaps():
+    r = np.random.default_rng(0)
+    rows = np.c_[np.exp(r.normal(size=2000)), r.normal(r.choice([-20, 20], 2000), 1.0), np.full(2000, 3.0)]
+    schema = Schema.fit(rows)
+    stored = schema.encode(rows)
+    view = View(schema, stored, power=True)
+    x = view(stored)
+    np.testing.assert_allclose(x[:, :2].mean(0), 0, atol=1e-6)
+    np.testing.assert_allclose(x[:, :2].std(0), 1, rtol=1e-6)
+    plain = View(schema, stored)(stored)[:, 0]
+    assert abs(view.scales[0].power - yeojohnson_normmax(plain)) <= 0.126                       # half a step of the grid
+    assert abs((x[:, 0] ** 3).mean()) < 0.3 < 3 < (plain**3).mean()
+    assert np.diff(np.sort(x[:, 1])).max() > 1.5                            # of the 2 between the modes; ranks leave 0.002
+    assert (x[:, 2] == 0).all() and view(stored + 1)[0, 2] == 1
+
+
+def test_whitened_coordinates_are_the_symmetric_root_of_the_shrunken_covariance():
+    rows = np.c_[X, X[:, :1]]                                               # of rank 2
+    schema = Schema.fit(rows)
+    stored = schema.encode(rows)
+    plain, white = View(schema, stored)(stored), View(schema, stored, whitened=True)(stored)
+    values, axes = np.linalg.eigh(0.9 * np.cov(plain.T, ddof=0) + 0.1 * np.eye(5))
+    np.testing.assert_allclose(white, plain @ (axes / np.sqrt(values)) @ axes.T, rtol=1e-5, atol=1e-5)
+    wide = np.random.default_rng(0).normal(size=(6, 9))                     # more columns than rows
+    schema = Schema.fit(wide)
+    stored = schema.encode(wide)
+    plain, white = View(schema, stored)(stored), View(schema, stored, whitened=True)(stored)
+    values, axes = np.linalg.eigh(0.9 * np.cov(plain.T, ddof=0) + 0.1 * np.eye(9))
+    np.testing.assert_allclose(white, plain @ (axes / np.sqrt(values)) @ axes.T, rtol=1e-5, atol=1e-5)
 
 
 def test_views_and_features_of_every_kind_belong_to_their_columns():
@@ -273,9 +318,9 @@ def test_views_and_features_of_every_kind_belong_to_their_columns():
     frame["amount"] = np.where(np.random.default_rng(1).random(80) < 0.5, 0.0, np.exp(2 * np.random.default_rng(2).normal(size=80)))
     schema = Schema.fit(frame)
     stored, relaxed = schema.encode(frame), Relaxation(schema)
-    ranks, units = View(schema, stored, ranks=True), View(schema, stored, ranks=False)
+    power, units = View(schema, stored, power=True), View(schema, stored)
     features = (lambda x: relaxed.embed(torch.from_numpy(x)).numpy(), columns_of(relaxed))
-    for embed, column in ((ranks, ranks.column), (units, units.column), features):
+    for embed, column in ((power, power.column), (units, units.column), features):
         assert embed(stored).shape == (80, len(column))
         for i, b in enumerate(schema.blocks):
             other = stored.copy()
@@ -289,6 +334,41 @@ def test_the_default_finds_broken_dependence_and_long_tails():
     assert roc_auc_score(IS_NEW, -d.score_samples(NEW)) > 0.98
     far = X[300:] + np.eye(4)[np.arange(100) % 4] * 100
     assert (d.p_values(far) <= 1 / (d.n_calibration_ + 1)).all()
+
+
+@pytest.mark.parametrize("name", ["moons", "ring8", "gaussians25"])
+def test_rows_between_modes_are_novel(name, monkeypatch):
+    monkeypatch.setattr(neighbours, "STEPS", 400)
+    rows = load(name).X.to_numpy()
+    train, test = rows[:500], rows[500:1000]
+    novel = np.random.default_rng(0).uniform(rows.min(0), rows.max(0), (500, 2))
+    nearest = NearestNeighbors(n_neighbors=5).fit(train / train.std(0))
+    truth, judged = np.repeat([False, True], 500), np.r_[test, novel]
+    plain = roc_auc_score(truth, nearest.kneighbors(judged / train.std(0))[0][:, -1])
+    assert roc_auc_score(truth, -DenoisingNeighbours(random_state=0).fit(train).score_samples(judged)) > plain - 0.01
+
+
+@pytest.mark.parametrize("columns", [2, 10])
+def test_every_kind_of_anomaly_is_found(columns, monkeypatch):
+    monkeypatch.setattr(neighbours, "STEPS", 400)
+    r = np.random.default_rng(columns)
+    axes = r.normal(size=(3, columns, columns)) / np.sqrt(columns)
+    means = r.normal(0, 3, (3, columns))
+
+    def draw(n, spread=1.0, moved=1.0):
+        z = r.integers(3, size=n)
+        return moved * means[z] + spread * np.einsum("nij,nj->ni", axes[z], r.normal(size=(n, columns)))
+
+    train, test = draw(600), draw(300)
+    kinds = {"local": draw(300, spread=5**0.5), "cluster": draw(300, moved=5.0), "dependency": np.stack([r.permutation(c) for c in test.T], 1),
+             "global": r.uniform(train.min(0), train.max(0), (300, columns))}
+    nearest = NearestNeighbors(n_neighbors=5).fit(train / train.std(0))
+    model = DenoisingNeighbours(random_state=0).fit(train)
+    truth = np.repeat([False, True], 300)
+    for novel in kinds.values():
+        judged = np.r_[test, novel]
+        plain = roc_auc_score(truth, nearest.kneighbors(judged / train.std(0))[0][:, -1])
+        assert roc_auc_score(truth, -model.score_samples(judged)) > plain - 0.01
 
 
 def test_constant_columns_copies_and_dependent_columns_are_ordinary():

@@ -9,24 +9,34 @@ With Gaussian noise the best denoiser is D(x, σ) = x + σ² ∇ log p_σ(x) (Tw
 A row that lies where the data are stays where it is; one that does not is moved, the farther the less likely it is. Two restorers are
 asked, because they fail in different ways:
 
-* **memory**: the k nearest of the training rows, d(x) = (1/k) Σ_i ‖x − x_i‖². It is the best denoiser of the training rows themselves as
-  σ → 0. It forgets nothing, and it cannot interpolate: in many dimensions everything is far from everything. Nearness depends on units, so
-  it is measured twice: in standard deviations, in which the tails of a column are long, and in normal scores (the rank of a value among
-  the training rows, through Φ⁻¹), in which a skewed column does not outweigh the others;
-* **network**: the denoiser of a diffusion model, at six noise levels from 0.3 to 3 standard deviations. It is asked what it makes of the
-  row itself, without adding noise, so that a score has no randomness. It learns how columns depend on each other, between the rows.
+* **memory**: the k nearest x_i of the training rows, which are the best denoiser of the training rows themselves as σ → 0,
+
+      d(x) = (1/k) Σ_i ‖x − x_i‖² / r_i^¼,    r_i: the mean squared distance of x_i to its own k nearest
+
+  It forgets nothing, and it cannot interpolate: in many dimensions everything is far from everything. The divisor makes a step in a
+  sparse part of the data count a little less than the same step in a dense one (a local outlier factor divides by r_i). Nearness depends
+  on units, so it is measured in two (:class:`View`): after a power transform of each column, which draws long tails in and leaves the gaps
+  between modes (ranks would close them, and a row in a gap would pass); and in standard deviations with the columns' correlation taken
+  out, in which a row that breaks their dependence is far.
+* **network**: the denoiser of a diffusion model, at four noise levels from 0.12 to 0.48 standard deviations; more noise blurs modes into
+  one, and at less a category cannot be mistaken, so that it is not moved. It is asked what it makes of the row itself, without adding
+  noise, so that a score has no randomness. It learns how columns depend on each other, between the rows.
 
 All distances become comparable on the training rows (a row is not its own neighbour), and the score is their mean:
 
     score(x) = −Σ_j w_j (log d_j(x) − m_j) / s_j,    m_j, s_j: mean and standard deviation of log d_j over training rows
 
-with 3/4 of the weight for the memory, in the units in which the row is nearer, and 1/4 for the network, shared by the noise levels. (A row
-is novel to the memory when it is in both units: beyond the edge of a dense column a hair's breadth is many ranks.) Every d_j is a sum
-over columns, so that each column's part is known: the score that a row would gain if the column alone were restored
-(:meth:`DenoisingNeighbours.gains`).
+with 2/3 of the weight for the memory, shared by its units, and 1/3 for the network, shared by the noise levels. Units, divisor, levels and
+shares were chosen on data that the detector is not judged by (bench/novelty_design.py). Every d_j is a sum over columns, so that each
+column's part is known: the score that a row would gain if the column alone were restored (:meth:`DenoisingNeighbours.gains`). Where
+correlation is taken out, each coordinate stands for the column that it is most like: the symmetric root of the covariance sees to that.
 
 References
     Ramaswamy, Rastogi & Shim, *Efficient algorithms for mining outliers from large data sets*, 2000 (distance to the k nearest neighbours).
+    Breunig, Kriegel, Ng & Sander, *LOF: identifying density-based local outliers*, 2000; Zelnik-Manor & Perona, *Self-tuning spectral
+    clustering*, 2004 (distances in units of the neighbours' own).
+    Yeo & Johnson, *A new family of power transformations to improve normality or symmetry*, 2000.
+    Garthwaite & Koch, *Evaluating the contributions of individual variables to a quadratic form*, 2016 (columns' parts after whitening).
     Vincent, *A connection between score matching and denoising autoencoders*, 2011 (denoising estimates ∇ log p_σ).
     Mahmood, Oliva & Styner, *Multiscale score matching for out-of-distribution detection*, 2021 (its norm at several noise levels).
     Livernoche, Jain, Hezaveh & Ravanbakhsh, *On diffusion modeling for anomaly detection*, 2024.
@@ -44,7 +54,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
-from scipy.special import ndtri
+from scipy.stats import yeojohnson, yeojohnson_llf
 from sklearn.base import BaseEstimator
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.validation import check_is_fitted
@@ -59,37 +69,48 @@ from ..prob.relax import Relaxation
 from ..spec import Net, Train
 
 NEIGHBOURS = 5
-MEMORY_SHARE = 3 / 4        # of the score, the rest is the network's; not settled: other data (bench/novelty_share.py) ask for ½ or 1
-LEVELS = tuple(np.geomspace(0.3, 3.0, 6).tolist())      # σ, in units of the features' standard deviation
+LOCAL = 0.25                # the power of the neighbours' own squared distance by which a distance is divided; 1 in a local outlier factor
+MEMORY_SHARE = 2 / 3        # of the score; the rest is the network's
+LEVELS = tuple(np.geomspace(0.12, 0.48, 4).tolist())    # σ, in units of the features' standard deviation
 MOST_ROWS = 20_000          # in memory
 REFERENCE_ROWS = 2_000      # on which the distances are made comparable
 ROWS_AT_ONCE = 2**22        # numbers in a block of (rows, neighbours, features)
 STEPS, BATCH = 800, 128     # of the network's training
 FAR = 1e4                   # units, the farthest that a value can be: any more would overflow, and say nothing that this does not
+UNITS = ({"power": True}, {"whitened": True})       # of the memory of a table
+POWERS = np.linspace(-2, 4, 25)     # from which that of a column is taken; 1 changes nothing
+SHRINKAGE = 0.1             # of the covariance towards one variance for all coordinates, before correlation is taken out
+TINY = 1e-9                 # the least that a variance is
 MEMORY = "memory.safetensors"
 
 
 class View:
     """Stored rows as coordinates ``(N, F)`` in which nearness is measured; ``column (F,)`` is the column that each belongs to.
 
-    ranks : normal scores in place of standard deviations for the numbers of a table. Categories are one-hot, a blank has a mark of ±1.
-    rows : the stored training rows that means, deviations and ranks are taken from.
+    Numbers of a table are in standard deviations, categories are one-hot, a blank has a mark of ±1. Pixels are from 0 to 1.
+
+    schema, rows : the stored training rows that means, deviations, powers and covariances are taken from.
+    power : numbers of a table pass Yeo and Johnson's transform of the greatest likelihood first.
+    whitened : coordinates times C^(−½), C = 0.9 cov + 0.1 (tr cov / F) I.
     """
 
-    def __init__(self, schema: Schema, rows: np.ndarray, *, ranks: bool):
-        self.schema, self.ranks = schema, ranks
-        self.sorted: dict[int, np.ndarray] = {}
+    def __init__(self, schema: Schema, rows: np.ndarray, *, power: bool = False, whitened: bool = False):
+        self.schema, self.axes = schema, None
         if not schema.is_table:
             self.n_columns = math.prod(rows.shape[1:])
             self.column = np.arange(self.n_columns)
             return
         self.n_columns = len(schema.blocks)
-        for i, b in enumerate(schema.blocks):
-            if b.type == "number":
-                v = b.inverse(rows[:, i].astype(np.float64))
-                self.sorted[i] = np.sort(v[~np.isnan(v)])
+        self.scales = {i: Scale(b.inverse(rows[:, i].astype(np.float64)), power) for i, b in enumerate(schema.blocks) if b.type == "number"}
         sizes = [b.n_codes if b.type == "category" else 1 + b.missing for b in schema.blocks]
         self.column = np.repeat(np.arange(self.n_columns), sizes)
+        if whitened:
+            x = self(rows[:REFERENCE_ROWS])
+            _, sizes, axes = np.linalg.svd((x - x.mean(0)) / math.sqrt(len(x)), full_matrices=False)
+            spread = max(np.square(sizes).sum() / x.shape[1], TINY)
+            self.away = (SHRINKAGE * spread) ** -0.5                                                # where the rows do not vary
+            self.along = ((1 - SHRINKAGE) * np.square(sizes) + SHRINKAGE * spread) ** -0.5
+            self.axes = axes
 
     def __call__(self, stored: np.ndarray) -> np.ndarray:
         if not self.schema.is_table:
@@ -101,53 +122,82 @@ class View:
                 parts.append(np.eye(b.n_codes)[stored[:, i].astype(int)])
                 continue
             v = b.inverse(stored[:, i].astype(np.float64))
-            parts.append(np.nan_to_num(self._score(v, self.sorted[i]))[:, None])
+            parts.append(np.nan_to_num(self.scales[i](v))[:, None])
             if b.missing:
                 parts.append(np.where(np.isnan(v), 1.0, -1.0)[:, None])
-        return np.concatenate(parts, axis=1)
+        x = np.concatenate(parts, axis=1)
+        return x if self.axes is None else self.away * x + x @ self.axes.T * (self.along - self.away) @ self.axes
 
-    def _score(self, v: np.ndarray, known: np.ndarray) -> np.ndarray:
-        n = len(known)
-        if not n or known[0] == known[-1]:              # a constant column: any other value is one unit away
-            return (v != known[0]).astype(np.float64) if n else np.zeros_like(v)
-        if not self.ranks:
-            return np.clip((v - known.mean()) / known.std(), -FAR, FAR)
-        rank = (np.searchsorted(known, v, "left") + np.searchsorted(known, v, "right")) / 2
-        return np.where(np.isnan(v), np.nan, ndtri(np.clip(rank, 0.5, n - 0.5) / n))
+
+class Scale:
+    """The values of a column in standard deviations from their mean; with ``power`` after Yeo and Johnson's transform."""
+
+    def __init__(self, values: np.ndarray, power: bool):
+        known = np.sort(values[~np.isnan(values)])
+        self.mean, self.deviation, self.power = known[0] if len(known) else np.nan, 0.0, 1.0
+        if len(known) and known[0] != known[-1]:
+            self.mean, self.deviation = known.mean(), known.std()
+        if not self.deviation:
+            return
+        if power:
+            few = self._standard(known[np.linspace(0, len(known) - 1, min(len(known), REFERENCE_ROWS)).round().astype(int)])
+            self.power = float(POWERS[np.argmax([yeojohnson_llf(p, few) for p in POWERS])])
+        z = yeojohnson(self._standard(known), self.power)
+        self.shift, self.unit = z.mean(), z.std()
+
+    def _standard(self, v: np.ndarray) -> np.ndarray:
+        return np.clip((v - self.mean) / self.deviation, -FAR, FAR)
+
+    def __call__(self, v: np.ndarray) -> np.ndarray:
+        if not self.deviation:          # any other value is one unit away
+            return np.where(np.isnan(v), np.nan, v != self.mean)
+        return np.clip((yeojohnson(self._standard(v), self.power) - self.shift) / self.unit, -FAR, FAR)
 
 
 class Memory:
-    """The squared distance to the k nearest remembered rows, column by column."""
+    """The distance to the k nearest remembered rows in units of their own distances, column by column.
 
-    def __init__(self, view: View, rows: np.ndarray):
+    known : r_i^¼ of the first of the rows, where it was measured before, ``(n,)``; that of the others is measured.
+    """
+
+    def __init__(self, view: View, rows: np.ndarray, known: np.ndarray | None = None):
         self.view, self.points = view, view(rows)
         self.k = min(NEIGHBOURS, len(rows) - 1)
         self.index = NearestNeighbors().fit(self.points)
+        self.local = np.zeros(0) if known is None else known
+        if len(self.local) < len(rows):
+            own = np.square(self.nearest(self.points[len(self.local) :], themselves=True)[0]).mean(1)
+            self.local = np.r_[self.local, (own + smallest(own)) ** LOCAL]
 
     def errors(self, stored: np.ndarray, *, themselves: bool = False) -> np.ndarray:
-        """(1/k) Σ_i (x − x_i)², summed over the coordinates of each column, ``(N, columns)``.
+        """(1/k) Σ_i (x − x_i)² / r_i^¼, summed over the coordinates of each column, ``(N, columns)``.
 
         themselves : the rows are among those remembered, each of which is not its own neighbour.
         """
         x = self.view(stored)
-        near = self.index.kneighbors(x, n_neighbors=self.k + themselves, return_distance=False)[:, int(themselves) :]
+        _, near = self.nearest(x, themselves=themselves)
         out = np.empty((len(x), self.view.n_columns))
         step = max(1, ROWS_AT_ONCE // (near.shape[1] * x.shape[1]))
         for i in range(0, len(x), step):
-            gap = np.square(x[i : i + step, None] - self.points[near[i : i + step]]).mean(1)
+            gap = np.square(x[i : i + step, None] - self.points[near[i : i + step]])
+            gap = (gap / self.local[near[i : i + step]][:, :, None]).mean(1)
             out[i : i + step] = by_column(gap, self.view.column, self.view.n_columns)
         return out
 
+    def nearest(self, x: np.ndarray, *, themselves: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Distances and numbers of the k nearest, ``(N, k)`` each."""
+        distances, near = self.index.kneighbors(x, n_neighbors=self.k + themselves)
+        return distances[:, int(themselves) :], near[:, int(themselves) :]
+
 
 class DenoisingNeighbours(BaseEstimator):
-    """A score for rows from what it takes to restore them: nearest training rows in two scales, and a diffusion model's denoiser.
+    """A score for rows from what it takes to restore them: nearest training rows in several units, and a diffusion model's denoiser.
 
     Parameters
         random_state : seed of the network, and of which rows are remembered where there are more than 20,000.
 
     Each log-distance is standardised on training rows, none of which is its own neighbour there: a score falls by 1 where all distances
-    grow by one of their standard deviations. It is not 0 on average, since the view in which a row is nearer counts, and a training row
-    that is scored again finds itself among its neighbours: only differences and ranks of scores say something.
+    grow by one of their standard deviations. A training row that is scored again finds itself among its neighbours.
     """
 
     def __init__(self, *, random_state: Any = None):
@@ -178,7 +228,7 @@ class DenoisingNeighbours(BaseEstimator):
         self._keep(rows, len(rows))
         errors = list(self._errors(rows[:REFERENCE_ROWS], themselves=True))
         distances = np.stack([e.sum(1) for e in errors])                                        # (J, rows)
-        self.floors_ = 1e-6 * np.median(distances, axis=1) + 1e-12      # a row met before has distance 0, which has no logarithm
+        self.floors_ = smallest(distances)                      # a row met before has distance 0, which has no logarithm
         logs = np.log(distances + self.floors_[:, None])
         self.means_, self.deviations_ = logs.mean(1), np.maximum(logs.std(1), 1e-3)
         return self
@@ -187,41 +237,33 @@ class DenoisingNeighbours(BaseEstimator):
         """Add rows to the memory, as far as there is room; scales and the network stay as they are."""
         rows = np.concatenate([self.rows_, self.schema_.encode(X)])
         _, first = np.unique(_as_keys(rows), return_index=True)
-        self._keep(rows[np.sort(first)][:MOST_ROWS], self.n_scales_)
+        self._keep(rows[np.sort(first)][:MOST_ROWS], self.n_scales_, [memory.local for memory in self.memories_])
 
-    def _keep(self, rows: np.ndarray, n_scales: int) -> None:
-        """``rows`` are the memory; the first ``n_scales`` of them give the scales of the views."""
+    def _keep(self, rows: np.ndarray, n_scales: int, local: list[np.ndarray] | None = None) -> None:
+        """``rows`` are the memory; the first ``n_scales`` of them give the scales of the views, ``local`` the first rows' own distances."""
         self.rows_, self.n_scales_ = rows, n_scales
-        scales = (False, True) if self.schema_.is_table else (False,)
-        self.memories_ = [Memory(View(self.schema_, rows[:n_scales], ranks=ranks), rows) for ranks in scales]
+        units = UNITS if self.schema_.is_table else ({},)
+        self.memories_ = [Memory(View(self.schema_, rows[:n_scales], **unit), rows, known)
+                          for unit, known in zip(units, local or [None] * len(units), strict=True)]
 
     def score_samples(self, X: Any) -> np.ndarray:
         """−Σ_j w_j (log d_j − m_j) / s_j of each row, ``(N,)``: higher is more like the training rows."""
-        standard = np.stack([self._standard(e, j) for j, e in enumerate(self._errors(self._stored(X)))])
-        return -(self._weights(standard) * standard).sum(0)
+        logs = np.log([errors.sum(1) + floor for errors, floor in zip(self._errors(self._stored(X)), self.floors_, strict=True)])
+        return -self._weights() @ ((logs - self.means_[:, None]) / self.deviations_[:, None])
 
-    def _standard(self, errors: np.ndarray, j: int) -> np.ndarray:
-        """(log d_j − m_j) / s_j, ``(N,)``."""
-        return (np.log(errors.sum(1) + self.floors_[j]) - self.means_[j]) / self.deviations_[j]
-
-    def _weights(self, standard: np.ndarray) -> np.ndarray:
-        """w_j of each row, ``(J, N)``: the view of the memory in which the row is nearer counts, and all noise levels alike."""
+    def _weights(self) -> np.ndarray:
+        """w_j, ``(J,)``."""
         views = len(self.memories_)
-        weights = np.full(standard.shape, (1 - MEMORY_SHARE) / len(LEVELS))
-        weights[:views] = MEMORY_SHARE * (np.arange(views)[:, None] == standard[:views].argmin(0))
-        return weights
+        return np.repeat([MEMORY_SHARE / views, (1 - MEMORY_SHARE) / len(LEVELS)], [views, len(LEVELS)])
 
     def gains(self, X: Any) -> np.ndarray:
         """The score that each row would gain if one column alone were restored, ``(N, columns)``; for images and signals
         ``(N, C, H, W)`` and ``(N, C, L)``."""
         stored = self._stored(X)
-        every = list(self._errors(stored))
-        weights = self._weights(np.stack([self._standard(e, j) for j, e in enumerate(every)]))
-        gains = np.zeros_like(every[0])
-        for j, errors in enumerate(every):
-            total = errors.sum(1, keepdims=True) + self.floors_[j]
-            rest = np.maximum(total - errors, self.floors_[j])
-            gains += weights[j][:, None] * np.log(total / rest) / self.deviations_[j]
+        gains = np.zeros((len(stored), math.prod(self.schema_.stored_shape)))
+        for errors, weight, floor, deviation in zip(self._errors(stored), self._weights(), self.floors_, self.deviations_, strict=True):
+            total = errors.sum(1, keepdims=True) + floor
+            gains += weight / deviation * np.log(total / np.maximum(total - errors, floor))
         return gains.reshape(len(stored), *self.schema_.stored_shape)
 
     def _stored(self, X: Any) -> np.ndarray:
@@ -241,7 +283,7 @@ class DenoisingNeighbours(BaseEstimator):
         check_is_fitted(self)
         folder = self.network_.save(path)
         arrays = {"rows": self.rows_, "n_scales": np.array([self.n_scales_]), "floors": self.floors_, "means": self.means_,
-                  "deviations": self.deviations_}
+                  "deviations": self.deviations_, "local": np.stack([memory.local for memory in self.memories_])}
         save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, folder / MEMORY)
         return folder
 
@@ -253,7 +295,7 @@ class DenoisingNeighbours(BaseEstimator):
         model.random_state = model.network_.seed_
         try:
             d = load_file(Path(path) / MEMORY)
-            model._keep(d["rows"], int(d["n_scales"][0]))
+            model._keep(d["rows"], int(d["n_scales"][0]), list(d["local"]))
             model.floors_, model.means_, model.deviations_ = d["floors"], d["means"], d["deviations"]
         except (OSError, KeyError, IndexError, ValueError, SafetensorError) as error:
             raise SavedModelError(f"{Path(path) / MEMORY} is damaged ({error})", hint="restore it from a copy, or fit again") from error
@@ -287,6 +329,11 @@ def by_column(errors: np.ndarray, column: np.ndarray, n_columns: int) -> np.ndar
     out = np.zeros((n_columns, len(errors)))
     np.add.at(out, column, errors.T)
     return out.T
+
+
+def smallest(distances: np.ndarray) -> Any:
+    """What is added to squared distances ``(…, N)`` before they are divided by or take a logarithm, ``(…,)``."""
+    return 1e-6 * np.median(distances, axis=-1) + 1e-12
 
 
 def _as_keys(rows: np.ndarray) -> np.ndarray:
