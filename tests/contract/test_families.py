@@ -266,7 +266,7 @@ def test_stages_are_told(name):
     assert all(np.isfinite(list(s["measured"].values())).all() for s in model.stages_)
     names = [s["stage"] for s in model.stages_]
     assert names == {"linear": ["moments"], "stacked": ["layer 1", "layer 2", "layer 3", "fine-tuning"],
-                     "truncated": ["denoiser", "generator"]}.get(name, [""])
+                     "truncated": ["generator", "denoiser"]}.get(name, [""])
     assert {r.get("stage", "") for r in model.history_} == set(names) and model.objective_.stage is None
 
 

@@ -18,7 +18,7 @@ from ectype.train import loop
 from .conftest import DATA, LABELS, QUICK, TINY, assert_same, curve, draw, fit, fitted, has, home, new, same_weights
 
 ONE_STAGE = {"stacked": {"greedy": False}}      # a curve of several stages is several curves: tests/train/test_stages.py
-TWO_STAGES = {"truncated"}               # whose first one has a player of its own
+TWO_STAGES = {"truncated"}               # whose first one is a game
 
 
 class Interrupt:
@@ -113,7 +113,7 @@ def spoil(monkeypatch, name, when):
 
 
 def test_a_nan_is_rewound_at_half_the_rate(name, monkeypatch):
-    n_turns = 1 if name in TWO_STAGES else len(fitted(name).objective_.turns)           # of the first stage
+    n_turns = 2 if name in TWO_STAGES else len(fitted(name).objective_.turns)           # of the first stage
     spoil(monkeypatch, name, lambda call: call == 35 * n_turns - n_turns + 1)           # the first move of step 35
     model = new(name, train=TINY(budget="60+1steps" if name in TWO_STAGES else "60steps"), **ONE_STAGE.get(name, {})).fit(DATA[home(name)])
     (event,) = model.events_

@@ -107,3 +107,13 @@ def test_large_pictures_keep_fewer_levels():
 def test_it_is_the_identity_until_levels_are_known():
     f = torch.rand(2, 1, 8, 8) * 2 - 1
     assert torch.equal(Histograms((1, 8, 8), 256)(f), f)
+
+
+def test_the_nearest_levels_are_found_in_any_arithmetic():
+    g = torch.Generator().manual_seed(0)
+    histograms = Histograms((1, 8, 8), 17)
+    histograms.fit(torch.randint(0, 17, (REFERENCES, 1, 8, 8), generator=g, dtype=torch.uint8))
+    f = torch.rand(200, 1, 8, 8, generator=g) * 2 - 1
+    plain = histograms(f)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(histograms(f), plain)

@@ -22,7 +22,7 @@ TREE_PIXELS = 256
 TREE_COMPONENTS = 64
 TREES, TREE_RATE = 30, 0.2
 CNN_BATCH = 128
-CNN_STEPS, CNN_EPOCHS = 20, 4       # whichever is longer; with twice the steps, it learns few rows by heart and tells less apart
+CNN_STEPS, CNN_EPOCHS = 20, 4       # whichever is longer
 
 
 def c2st(real: np.ndarray, generated: np.ndarray, schema: Schema, seed: int = 0) -> float:

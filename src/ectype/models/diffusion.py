@@ -61,6 +61,7 @@ from ..train.noising import Denoising, check_steps
 
 Prediction = Literal["v", "noise", "data"]
 Loss = Literal["simple", "bound"]
+GAP = 0.1               # of λ, between the ends of the schedule and the first and last of even steps
 STEPS = {"ancestral": 1000, "ddim": 50, "heun": 25, "dpm": 20}
 EXACT_TRACE = 16        # features up to which the trace of a Jacobian is taken whole
 PROBES = 4              # random vectors for the trace of a wider one
@@ -98,7 +99,8 @@ class DDPMObjective(Denoising):
         if sampler != "dpm" or steps < 3:
             return super().times(steps, sampler)
         most = -2 * math.log(math.tan(math.pi / (2 * steps)))
-        inner = self.schedule.time_of(torch.linspace(-most, most, steps - 1, device=self.center.device))
+        inner = self.schedule.time_of(torch.linspace(max(-most, self.schedule.low + GAP), min(most, self.schedule.high - GAP), steps - 1,
+                                                     device=self.center.device))
         return torch.cat([inner.new_ones(1), inner, inner.new_zeros(1)])
 
     # -- losses ----------------------------------------------------------------------------------------------------------------

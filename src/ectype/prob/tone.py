@@ -93,7 +93,8 @@ class Histograms(nn.Module):
         order = value.flatten(2).argsort(dim=2)                                                 # (B, C, pixels), from low to high
         own = f.flatten(2).gather(2, order[..., self.at[self.some]]).flatten(1)                 # (B, C COMPARED)
         theirs = self.levels[..., self.some].flatten(1).float() / self.half - 1
-        nearest = (theirs.square().sum(1) - 2 * own @ theirs.T).argmin(1)
+        with torch.autocast(f.device.type, enabled=False):          # what the products differ by is lost in bfloat16
+            nearest = (theirs.square().sum(1) - 2 * own @ theirs.T).argmin(1)
         rank = torch.arange(self.pixels, device=f.device) * self.levels.shape[2] // self.pixels
         levels = self.levels[nearest][..., rank].float() / self.half - 1                        # (B, C, pixels), sorted
         return torch.empty_like(levels).scatter_(2, order, levels).view_as(f)

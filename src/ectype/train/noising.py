@@ -44,7 +44,6 @@ from .objective import Objective
 Pairing = Literal["optimal", "random"]
 SMALLEST_SCALE = 0.25   # of a feature: a rare category's one-hot must not be blown up to unit variance
 MOST_STEPS = 10_000
-TONED = 256             # pictures that a tone curve is fitted to
 DECIDED = 2.0           # log signal-to-noise ratio above which x_t itself tells the category
 
 
@@ -59,6 +58,8 @@ class Denoising(Objective):
     """The largest time that is trained on; 1 is noise."""
     toned: ClassVar[Mapping[int, Mapping[str, Any]]] = {20: {"sampler": "dpm"}}
     """Numbers of steps that have a tone curve of their own, with the options of :meth:`generate` that its samples are drawn with."""
+    to_tone = 256
+    """Pictures that a tone curve is fitted to."""
 
     def __init__(self, schema: Schema, condition: Schema | None, net: Net, drop_condition: float):
         super().__init__(schema, condition)
@@ -215,10 +216,10 @@ class Denoising(Objective):
         return noise.normal(*self.shape)
 
     def conclude(self, x: Tensor, c: Tensor | None) -> None:
-        """The levels of training pictures, and tone curves from ``TONED`` of them and as many samples of their conditions."""
+        """The levels of training pictures, and tone curves from ``to_tone`` of them and as many samples of their conditions."""
         if self.histograms is not None:
             self.histograms.fit(x)
-        some = torch.linspace(0, len(x) - 1, min(len(x), TONED), device=x.device).long() if self.tones else ()
+        some = torch.linspace(0, len(x) - 1, min(len(x), self.to_tone), device=x.device).long() if self.tones else ()
         for name, tone in self.tones.items():
             noise = Rows(int(torch.randint(2**62, ())), 0, len(some), x.device)
             f = self.generate(noise, None if c is None else c[some], steps=int(name), **self.toned[int(name)])
@@ -233,7 +234,11 @@ class Denoising(Objective):
         the training picture that has the most similar; of a table, as they are."""
         if not self.tones:
             return f
-        return self.histograms(self.tones[str(max((k for k in self.toned if k <= steps), default=min(self.toned)))](f))
+        return self.with_levels(self.tones[str(max((k for k in self.toned if k <= steps), default=min(self.toned)))](f))
+
+    def with_levels(self, f: Tensor) -> Tensor:
+        """Pictures with the levels of training pictures."""
+        return self.histograms(f)
 
     def sample(self, noise: Rows, c: Tensor | None, *, steps: int = 50, **options: Any) -> Tensor:
         """Stored rows; options of :meth:`generate`."""
