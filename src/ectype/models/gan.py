@@ -47,7 +47,7 @@ Samples are drawn from an average over the generator's weights, and in the end e
 are most like its own (``prob/tone.py``).
 
 **The rate of pictures does not fall.** Players that take small steps settle where the generator has found what its critic cannot see; it
-is the average over weights on their way round the equilibrium that is good. In four runs of 4,000 steps on MNIST and Fashion-MNIST the
+is the average over weights on their way round the equilibrium that is good. In four runs of 3,500 or 4,000 steps on MNIST and Fashion-MNIST the
 held-out value was lowest (0.23 to 0.56) about where the rate began to fall, and 0.31 to 0.98 when it was zero.
 
 **The held-out curve** is the divergence KL(p_data ‖ p_g) + KL(p_g ‖ p_data) by nearest neighbours (``prob/neighbours.py``) between held-out
