@@ -31,7 +31,7 @@ It is exact, by differentiating twice, which on a processor costs less than it i
 the critic's step takes a quarter more time. γ sets the scale: a critic that rises from 0 to 1 within a distance r pays about γ / r². On
 MNIST γ = 0.5 left smooth strokes, where 0.01 frayed them. But a difference of size δ can earn the critic no more than δ² / 4γ, so that
 small ones drown in the noise of its steps. So of pictures γ falls with the steps t taken, γ_t = γ / (1 + t / ``FALLS``). Measured only
-together with the generator's layer at full size: on Fashion-MNIST, after 4,000 steps with ``FALLS = 1000``, a C2ST of 0.91 in place of 0.98.
+together with the generator's layer at full size: on Fashion-MNIST, after 4,000 steps with ``FALLS = 1000``, a C2ST of 0.91, not 0.98.
 
 **No mode is left out.** A generator that maps one normal cloud to modes that lie apart must tear it, and what the critic says of one batch
 does not tell it which mode is missing. So the rows are divided into cells by k-means (``prob/cells.py``), and both players are told the
