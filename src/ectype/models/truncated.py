@@ -63,7 +63,7 @@ from .diffusion import DDPM, DDPMObjective
 from .gan import GAN, GANObjective
 
 START = {"table": 0.1, "images": 0.88, "signals": 0.88}
-END = {"table": 1 / 3, "images": 1.2, "signals": 1.2}       # the last of n times, as a share of an equal step: narrow modes need a small one
+END = {"table": 1 / 3, "images": 1.2, "signals": 1.2}       # the last of n times, in equal steps from the data: for narrow modes small
 UNDECIDED = 0.3         # for a table that has no numbers
 TRAINED = 0.5           # the denoiser is trained up to this time at least: it scores rows, too
 SHARE = 0.5             # of the budget, for the denoiser
