@@ -43,7 +43,8 @@ from .parts import Parts
 
 WARM_CALLS, SLOW_S = 5, 1.0     # sampling is timed again unless the first call took longer than this
 LONG_FLOP = 2e12            # sampling gets as many operations as the training over all seeds, and at least these: 20 to 60 s of a core
-FAR, SHORTER = 4, (500, 250, 100, 50)       # times that, from which a sampler is cut down to fewer steps
+FAR, USUAL_SEEDS = 3         # of a comparison
+SHORTER = 4, (500, 250, 100, 50)       # times that, from which a sampler is cut down to fewer steps
 BACKWARD = 3                # a training step takes about this many times the operations of an evaluation
 LOOKS = 3000                # at which the bound of a diffusion model is taken, over all rows: its noise is in the interval
 PICTURES, TABLE_ROWS, MAP_ROWS, UNITS = 8, 300, 500, 32     # that the report shows of a code: rows, rows of a table, points, filters
@@ -181,8 +182,8 @@ def affordable(model: Any, n: int, options: Mapping[str, Any], n_seeds: int) -> 
     """With which options ``n`` rows are drawn, and at how many of the seeds.
 
     At all seeds by a sampler of few evaluations; else at as many as take no more operations than the training did, and at the first in any
-    case, in fewer steps where that alone would take more than ``FAR`` times as many. Operations are counted, not timed: the same on every
-    machine.
+    case, in fewer steps where that alone would take more than ``FAR`` times as many as training ``USUAL_SEEDS`` did: however many are asked
+    for, and added later, a row has one number of steps. Operations are counted, not timed: the same on every machine.
     """
     options, nfe = dict(options), model.evaluations(**options)
     if nfe <= EVALUATIONS:
@@ -192,10 +193,11 @@ def affordable(model: Any, n: int, options: Mapping[str, Any], n_seeds: int) -> 
     with FlopCounterMode(display=False) as counter:
         model.sample(n, random_state=0, **once)
     of_all = counter.get_total_flops() / model.evaluations(**once)
-    allowance = max(LONG_FLOP, BACKWARD * of_all / n * model.train_.batch_size * model.n_steps_ * n_seeds)
+    trained = BACKWARD * of_all / n * model.train_.batch_size * model.n_steps_
+    allowance, usual = (max(LONG_FLOP, trained * seeds) for seeds in (n_seeds, USUAL_SEEDS))
     for few in SHORTER if has_steps else ():
         fewer = {**options, "steps": few}
-        if nfe * of_all > FAR * allowance and model.evaluations(**fewer) < nfe:
+        if nfe * of_all > FAR * usual and model.evaluations(**fewer) < nfe:
             options, nfe = fewer, model.evaluations(**fewer)
     return options, max(1, int(allowance // max(nfe * of_all, 1.0)))
 
