@@ -15,9 +15,9 @@ asked, because they fail in different ways:
 
   It forgets nothing, and it cannot interpolate: in many dimensions everything is far from everything. The divisor makes a step in a
   sparse part of the data count a little less than the same step in a dense one (a local outlier factor divides by r_i). Nearness depends
-  on units, so it is measured in two (:class:`View`): after a power transform of each column, which draws long tails in and leaves the gaps
-  between modes (ranks would close them, and a row in a gap would pass); and in standard deviations with the columns' correlation taken
-  out, in which a row that breaks their dependence is far.
+  on units, so it is measured in three (:class:`View`): in standard deviations, in which the tails of a column are long; after a power
+  transform of each column, which draws the tails in and leaves the gaps between modes (ranks would close them); and in standard deviations
+  with the columns' correlation taken out, in which a row that breaks their dependence is far.
 * **network**: the denoiser of a diffusion model, at four noise levels from 0.12 to 0.48 standard deviations; more noise blurs modes into
   one, and at less a category cannot be mistaken, so that it is not moved. It is asked what it makes of the row itself, without adding
   noise, so that a score has no randomness. It learns how columns depend on each other, between the rows.
@@ -26,10 +26,12 @@ All distances become comparable on the training rows (a row is not its own neigh
 
     score(x) = −Σ_j w_j (log d_j(x) − m_j) / s_j,    m_j, s_j: mean and standard deviation of log d_j over training rows
 
-with 2/3 of the weight for the memory, shared by its units, and 1/3 for the network, shared by the noise levels. Units, divisor, levels and
-shares were chosen on data that the detector is not judged by (bench/novelty_design.py). Every d_j is a sum over columns, so that each
-column's part is known: the score that a row would gain if the column alone were restored (:meth:`DenoisingNeighbours.gains`). Where
-correlation is taken out, each coordinate stands for the column that it is most like: the symmetric root of the covariance sees to that.
+with 1/3 of the weight for the memory in whichever of the first two units the row is nearer, 1/3 for the third, and 1/3 for the network,
+shared by the noise levels. (What is far in a tail is novel when it still is with the tails drawn in. What is beyond the dense end of a
+skewed column, which the power transform stretches, is novel when it is far in standard deviations too.) bench/novelty_design.py compares
+other units, divisors, levels and shares on tasks that the detector is not judged by. Every d_j is a sum over columns, so that each column's
+part is known: the score that a row would gain if the column alone were restored (:meth:`DenoisingNeighbours.gains`). Where correlation is
+taken out, each coordinate stands for the column that it is most like: the symmetric root of the covariance sees to that.
 
 References
     Ramaswamy, Rastogi & Shim, *Efficient algorithms for mining outliers from large data sets*, 2000 (distance to the k nearest neighbours).
@@ -77,7 +79,7 @@ REFERENCE_ROWS = 2_000      # on which the distances are made comparable
 ROWS_AT_ONCE = 2**22        # numbers in a block of (rows, neighbours, features)
 STEPS, BATCH = 800, 128     # of the network's training
 FAR = 1e4                   # units, the farthest that a value can be: any more would overflow, and say nothing that this does not
-UNITS = ({"power": True}, {"whitened": True})       # of the memory of a table
+UNITS = ({}, {"power": True}, {"whitened": True})       # of the memory of a table; of the first two, that in which a row is nearer counts
 POWERS = np.linspace(-2, 4, 25)     # from which that of a column is taken; 1 changes nothing
 SHRINKAGE = 0.1             # of the covariance towards one variance for all coordinates, before correlation is taken out
 TINY = 1e-9                 # the least that a variance is
@@ -197,7 +199,8 @@ class DenoisingNeighbours(BaseEstimator):
         random_state : seed of the network, and of which rows are remembered where there are more than 20,000.
 
     Each log-distance is standardised on training rows, none of which is its own neighbour there: a score falls by 1 where all distances
-    grow by one of their standard deviations. A training row that is scored again finds itself among its neighbours.
+    grow by one of their standard deviations. It is not 0 on average, since the units in which a row is nearer count, and a training row
+    that is scored again finds itself among its neighbours: only differences and ranks of scores say something.
     """
 
     def __init__(self, *, random_state: Any = None):
@@ -248,22 +251,32 @@ class DenoisingNeighbours(BaseEstimator):
 
     def score_samples(self, X: Any) -> np.ndarray:
         """−Σ_j w_j (log d_j − m_j) / s_j of each row, ``(N,)``: higher is more like the training rows."""
-        logs = np.log([errors.sum(1) + floor for errors, floor in zip(self._errors(self._stored(X)), self.floors_, strict=True)])
-        return -self._weights() @ ((logs - self.means_[:, None]) / self.deviations_[:, None])
+        standard = np.stack([self._standard(e, j) for j, e in enumerate(self._errors(self._stored(X)))])
+        return -(self._weights(standard) * standard).sum(0)
 
-    def _weights(self) -> np.ndarray:
-        """w_j, ``(J,)``."""
+    def _standard(self, errors: np.ndarray, j: int) -> np.ndarray:
+        """(log d_j − m_j) / s_j, ``(N,)``."""
+        return (np.log(errors.sum(1) + self.floors_[j]) - self.means_[j]) / self.deviations_[j]
+
+    def _weights(self, standard: np.ndarray) -> np.ndarray:
+        """w_j of each row, ``(J, N)``: of the first two units of a table the one in which the row is nearer counts, all else alike."""
         views = len(self.memories_)
-        return np.repeat([MEMORY_SHARE / views, (1 - MEMORY_SHARE) / len(LEVELS)], [views, len(LEVELS)])
+        weights = np.full(standard.shape, (1 - MEMORY_SHARE) / len(LEVELS))
+        weights[:views] = MEMORY_SHARE / max(1, views - 1)
+        if views > 1:
+            weights[:2] *= np.arange(2)[:, None] == standard[:2].argmin(0)
+        return weights
 
     def gains(self, X: Any) -> np.ndarray:
         """The score that each row would gain if one column alone were restored, ``(N, columns)``; for images and signals
         ``(N, C, H, W)`` and ``(N, C, L)``."""
         stored = self._stored(X)
-        gains = np.zeros((len(stored), math.prod(self.schema_.stored_shape)))
-        for errors, weight, floor, deviation in zip(self._errors(stored), self._weights(), self.floors_, self.deviations_, strict=True):
+        every = list(self._errors(stored))
+        weights = self._weights(np.stack([self._standard(e, j) for j, e in enumerate(every)]))
+        gains = np.zeros_like(every[0])
+        for errors, weight, floor, deviation in zip(every, weights, self.floors_, self.deviations_, strict=True):
             total = errors.sum(1, keepdims=True) + floor
-            gains += weight / deviation * np.log(total / np.maximum(total - errors, floor))
+            gains += weight[:, None] / deviation * np.log(total / np.maximum(total - errors, floor))
         return gains.reshape(len(stored), *self.schema_.stored_shape)
 
     def _stored(self, X: Any) -> np.ndarray:
