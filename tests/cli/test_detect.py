@@ -36,6 +36,7 @@ def files(tmp_path_factory):
         words = ["fit", model, folder / "normal.csv", "--out", folder / model, "--budget", "80steps", "--latent-dim", "1", "--quiet"]
         assert main(list(map(str, words))) == 0
     NoveltyDetector(Autoencoder(latent_dim=1, train=SHORT), random_state=0).fit(rows(300, 0)).save(folder / "detector")
+    NoveltyDetector(random_state=0).fit(rows(300, 0)).save(folder / "default")
     images = R.integers(0, 17, (60, 6, 6)).astype(float)
     images.flat[:2] = (0, 16)
     np.save(folder / "images.npy", images)
@@ -43,7 +44,7 @@ def files(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("run", ["autoencoder", "detector"])
+@pytest.mark.parametrize("run", ["autoencoder", "detector", "default"])
 def test_a_table_of_verdicts(ectype, files, run):
     answer = ectype("detect", files / run, files / "new.csv", "--out", files / "found.csv", "--explain")
     assert answer.code == 0 and answer.out == ""

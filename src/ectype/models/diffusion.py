@@ -294,9 +294,10 @@ class DDPM(GenerativeModel):
             raise InvalidParameterError("unknown sampler", expected=f"one of {', '.join(STEPS)}", got=repr(sampler))
         steps = STEPS[sampler] if steps is None else steps
         check_steps(steps, guidance, self.conditional)
-        if not (0 <= (eta or 0) <= 1 and variance in ("small", "large")):
-            raise InvalidParameterError("a sampling option is out of its domain", expected='eta 0 to 1, variance "small" or "large"',
-                                        got=f"eta {eta}, variance {variance!r}")
+        if eta is not None and not 0 <= eta <= 1:
+            raise InvalidParameterError("eta is out of its domain", expected="0 to 1", got=f"{eta:g}")
+        if variance not in ("small", "large"):
+            raise InvalidParameterError("variance is out of its domain", expected='"small" or "large"', got=repr(variance))
         for name, default, value, of in (("eta", None, eta, ("ddim", "dpm")), ("variance", "small", variance, ("ancestral",))):
             if value != default and sampler not in of:
                 raise InvalidParameterError(f"{name} is a setting of the sampler {' and of '.join(of)}",

@@ -121,7 +121,7 @@ class TruncatedObjective(DDPMObjective):
         """Take over the denoiser of a saved DDPM, and the scales that it knows."""
         teacher = load(folder, device=str(self.center.device))
         if not isinstance(teacher, DDPM) or (teacher.schedule, teacher.prediction, tuple(teacher.log_snr)) != ("cosine", "v", ENDS):
-            raise InvalidParameterError("the teacher restores no noise as this model does", got=f"{teacher}",
+            raise InvalidParameterError("the teacher restores no noise as this model does", got=_in_words(teacher),
                                         expected='a saved ddpm with schedule="cosine", prediction="v" and the default log_snr')
         known = teacher.objective_
         same = [None if s is None else s.to_dict() for s in (teacher.schema_, teacher.condition_)] == self.data
@@ -130,8 +130,8 @@ class TruncatedObjective(DDPMObjective):
         try:
             self.network.load_state_dict(known.network.state_dict())
         except RuntimeError as error:
-            raise InvalidParameterError("the teacher's network is another", expected=f"net={teacher.net}",
-                                        got="the net of this model") from error
+            raise InvalidParameterError("the teacher's network is another", expected=_in_words(teacher), got="the net of this model",
+                                        hint="give this model the settings net of the teacher") from error
         for scale in ("center", "scale", "low", "high"):
             getattr(self, scale).copy_(getattr(known, scale))
 
@@ -181,11 +181,18 @@ class TruncatedObjective(DDPMObjective):
         return self.generator.sample(noise, c) if steps == 1 else super().sample(noise, c, steps=steps)
 
 
+def _in_words(model: GenerativeModel) -> str:
+    """A model by its class and the settings that are not the default ones."""
+    plain = type(model)().get_params(deep=False)
+    changed = {k: v for k, v in model.get_params(deep=False).items() if k not in ("train", "random_state") and v != plain[k]}
+    return f"a {type(model).__name__}" + (" with " + ", ".join(f"{k}={v}" for k, v in changed.items()) if changed else "")
+
+
 class TruncatedDiffusion(GenerativeModel):
     """Truncated diffusion: a generator's row, made noisy again, and restored in a few steps.
 
     Parameters
-        start : time t₀ at which the reverse process begins, from the generator's rows: near 0 these are hardly changed, near 1 they hardly
+        start : time t₀ between 0 and 1 at which the reverse process begins, from the generator's rows: near 0 these are hardly changed, near 1 they hardly
             matter; None = 0.1 for a table, or 0.3 where it has no numbers, 0.88 for images and signals.
         teacher : folder of a saved ``ddpm`` that was fitted on the same rows (that they are of the same kind, mean and deviation is
             checked), whose denoiser is taken over; all of the budget then goes to the generator. None = both are trained, each in half of

@@ -50,7 +50,7 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -202,6 +202,8 @@ class DenoisingNeighbours(BaseEstimator):
     grow by one of their standard deviations. It is not 0 on average, since the units in which a row is nearer count, and a training row
     that is scored again finds itself among its neighbours: only differences and ranks of scores say something.
     """
+
+    condition_: ClassVar[None] = None       # its network knows no condition
 
     def __init__(self, *, random_state: Any = None):
         self.random_state = random_state
