@@ -192,7 +192,7 @@ class TruncatedDiffusion(GenerativeModel):
     """Truncated diffusion: a generator's row, made noisy again, and restored in a few steps.
 
     Parameters
-        start : time t₀ between 0 and 1 at which the reverse process begins, from the generator's rows: near 0 these are hardly changed, near
+        start : time t₀ between 0 and 1 at which the reverse process begins, from the generator's rows: near 0 these hardly change, near
             1 they hardly matter; None = 0.1 for a table, or 0.3 where it has no numbers, 0.88 for images and signals.
         teacher : folder of a saved ``ddpm`` that was fitted on the same rows (that they are of the same kind, mean and deviation is
             checked), whose denoiser is taken over; all of the budget then goes to the generator. None = both are trained, each in half of
