@@ -78,7 +78,7 @@ def test_the_index_and_the_readme_lead_to_the_pages():
 
 @pytest.mark.parametrize("name", PAGES)
 def test_the_first_block_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    code, changed = re.subn(r'budget="\w+"', 'budget="3steps"', build.blocks(source(name), "python")[0])
+    code, changed = re.subn(r'budget="[\w+]+"', 'budget="3steps"', build.blocks(source(name), "python")[0])
     assert changed
     monkeypatch.chdir(tmp_path)
     exec(compile(code, name, "exec"), {"__name__": "__main__"})

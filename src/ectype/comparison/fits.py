@@ -43,8 +43,8 @@ from .parts import Parts
 
 WARM_CALLS, SLOW_S = 5, 1.0     # sampling is timed again unless the first call took longer than this
 LONG_FLOP = 2e12            # sampling gets as many operations as the training over all seeds, and at least these: 20 to 60 s of a core
-FAR, USUAL_SEEDS = 3         # of a comparison
-SHORTER = 4, (500, 250, 100, 50)       # times that, from which a sampler is cut down to fewer steps
+USUAL_SEEDS = 3
+FAR, SHORTER = 4, (500, 250, 100, 50)       # times that, from which a sampler is cut down to fewer steps
 BACKWARD = 3                # a training step takes about this many times the operations of an evaluation
 LOOKS = 3000                # at which the bound of a diffusion model is taken, over all rows: its noise is in the interval
 PICTURES, TABLE_ROWS, MAP_ROWS, UNITS = 8, 300, 500, 32     # that the report shows of a code: rows, rows of a table, points, filters
