@@ -117,7 +117,7 @@ def test_each_stage_trains_its_own_part(gaussian):
     first, second = weights
     moved = {k.split(".")[0] for k in first if not torch.equal(first[k], second[k])}
     assert moved == {"network"}
-    assert [s["stage"] for s in model.stages_] == ["generator", "denoiser"] and model.budget_steps_ == "30+30"
+    assert [s["stage"] for s in model.stages_] == ["generator", "denoiser"] and model.budget_steps_ == "18+42"
 
 
 def test_settings_of_a_stage_are_those_of_its_own_family_unless_somebody_asks():
