@@ -20,9 +20,9 @@ from .uncertainty import Estimate, auroc_and_variance
 TREE_CATEGORIES = 255       # what the histograms of boosted trees can hold; columns with more are split by frequency rank
 TREE_PIXELS = 256
 TREE_COMPONENTS = 64
-TREES, TREE_RATE = 30, 0.2
-CNN_BATCH = 128
-CNN_STEPS, CNN_EPOCHS = 20, 4       # whichever is longer
+TREES, TREE_RATE = 60, 0.1
+CNN_BATCH = 64
+CNN_STEPS, CNN_EPOCHS = 40, 4       # whichever is longer
 
 
 def c2st(real: np.ndarray, generated: np.ndarray, schema: Schema, seed: int = 0) -> float:
