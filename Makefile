@@ -1,4 +1,4 @@
-# make demo   set up, compare the five families on the bundled digits, print the path of the report
+# make demo   set up, compare the families on the bundled digits, print the path of the report
 # make test   set up, run the whole test suite
 # make docs   set up, run the code of docs/pages and write docs/guide
 PYTHON ?= python3
