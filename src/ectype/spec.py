@@ -217,8 +217,10 @@ class Train(Spec):
     """Training time or steps: "60s", "5m", "2000steps"; "300+900steps" where there are two stages."""
     batch_size: PositiveInt | None = None
     """Rows a step; the whole training part where that is smaller."""
+    optimizer: Literal["adam", "muon"] | None = None
+    """"adam" (AdamW), or "muon": weights between layers move as the linear maps that they are; all others by Adam."""
     lr: Annotated[float, Interval(0, 1, open_low=True)] | None = None
-    """Learning rate of the constant phase (Adam)."""
+    """Learning rate of the constant phase."""
     betas: tuple[Share, Share] | None = None
     """Adam's two decay rates."""
     weight_decay: Annotated[float, Interval(0)] | None = None
@@ -246,8 +248,8 @@ class Train(Spec):
             Budget.parse(self.budget)
 
 
-PRESET = Train(budget="60s", batch_size=128, lr=1e-3, betas=(0.9, 0.99), weight_decay=0.0, clip=5.0, warmup=50, ema=0.05,
-               validation=0.1, patience=0.5, device="auto", precision="auto", threads=0)
+PRESET = Train(budget="60s", batch_size=128, optimizer="adam", lr=1e-3, betas=(0.9, 0.99), weight_decay=0.0, clip=5.0, warmup=50,
+               ema=0.05, validation=0.1, patience=0.5, device="auto", precision="auto", threads=0)
 """What a family starts from; each changes what it must."""
 
 

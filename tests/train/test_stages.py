@@ -16,6 +16,7 @@ from ectype.spec import Budget
 from ectype.train import loop as module
 from ectype.train.loop import train
 from ectype.train.objective import Objective, Stage
+from ectype.train.optimizer import AdamW
 
 from .conftest import QUICK, SCHEMA, STORED, weights_of
 
@@ -118,14 +119,14 @@ def test_measures_are_of_the_held_out_rows_where_there_are_any():
 def test_each_stage_has_a_schedule_and_noise_of_its_own():
     objective = Tower()
     rates = []
-    update = module.update
+    move = AdamW.move
 
-    def watched(optimiser, parameters, gradients, lr):
+    def watched(optimizer, parameters, gradients, lr):
         rates.append(lr)
-        return update(optimiser, parameters, gradients, lr)
+        move(optimizer, parameters, gradients, lr)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "update", watched)
+        patch.setattr(AdamW, "move", watched)
         run(objective, SETTINGS(warmup=5))
     for start, n in ((0, 20), (20, 30), (50, 50)):
         stage = rates[start : start + n]

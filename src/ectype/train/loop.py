@@ -31,7 +31,6 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from torch.optim.adamw import adamw
 
 from .. import rng
 from ..errors import DivergedError
@@ -40,6 +39,7 @@ from .average import Average
 from .checkpoint import read_checkpoint, remove_checkpoint, save_checkpoint
 from .device import arithmetic, device_of, threads_for
 from .objective import Objective, Stage
+from .optimizer import optimizer
 
 STABLE = (7, 10)            # share of the steps before the learning rate falls
 MAX_HALVINGS = 6            # of the learning rate, after numbers that were not finite
@@ -213,8 +213,7 @@ class Loop:
         self.batch_size = min(settings.batch_size, len(self.x))
         self.per_epoch = max(1, len(self.x) // self.batch_size)
         self.parameters = {k: [p for p in m.parameters() if p.requires_grad] for k, m in objective.players().items()}
-        self.optimisers = {k: torch.optim.AdamW(p, lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay, fused=True)
-                           for k, p in self.parameters.items()}
+        self.optimisers = {k: optimizer(p, settings) for k, p in self.parameters.items()}
         self.average = Average([p for ps in self.parameters.values() for p in ps], settings.ema)
         self.state = State(total=self.budget.steps)
         self.sums: dict[str, Tensor] = {}
@@ -283,10 +282,8 @@ class Loop:
             with self.arithmetic():
                 terms = self.objective.loss(x, c, player)
             gradients = torch.autograd.grad(terms["loss"], parameters)
-            for p, g in zip(parameters, gradients, strict=True):
-                p.grad = g
             self.norms.append((player, clip(gradients, settings.clip)))
-            update(self.optimisers[player], parameters, gradients, lr)
+            self.optimisers[player].move(parameters, gradients, lr)
             for name, value in terms.items():
                 key = name if len(self.parameters) == 1 else f"{player}.{name}"
                 self.sums[key] = self.sums[key] + value.detach() if key in self.sums else value.detach()
@@ -421,20 +418,6 @@ class Loop:
             done = max(STABLE[0] / STABLE[1], state.step / state.total)
         held_out = state.history[-1].get("held_out") if state.history else None
         self.report({"step": state.step, "fraction": min(1.0, done), "elapsed_s": state.elapsed_s, "held_out": held_out})
-
-
-def update(optimiser: torch.optim.AdamW, parameters: Sequence[Tensor], gradients: Sequence[Tensor], lr: float) -> None:
-    """``optimiser.step()`` at that rate, without what it does around the one fused operation: on a small table a tenth of a step."""
-    group, state = optimiser.param_groups[0], optimiser.state
-    group["lr"] = lr
-    if len(state) < len(parameters):
-        optimiser.step()                # which makes the moments
-        return
-    moments = [state[p] for p in parameters]
-    with torch.no_grad():
-        adamw(parameters, gradients, [m["exp_avg"] for m in moments], [m["exp_avg_sq"] for m in moments], [], [m["step"] for m in moments],
-              lr=lr, beta1=group["betas"][0], beta2=group["betas"][1], weight_decay=group["weight_decay"], eps=group["eps"], fused=True,
-              amsgrad=False, maximize=False)
 
 
 def clip(gradients: Sequence[Tensor], most: float) -> Tensor:
