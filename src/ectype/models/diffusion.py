@@ -222,7 +222,7 @@ class DDPM(GenerativeModel):
 
     capabilities = frozenset({"sample", "condition", "score", "bound", "impute"})
     preset = PRESET(lr=2e-3, batch_size=64, ema=0.08)
-    presets = dict.fromkeys(("images", "signals"), PRESET(optimizer="muon", lr=4e-3, batch_size=64, ema=0.08))
+    presets = dict.fromkeys(("images", "signals"), PRESET(optimizer="muon", lr=4e-3, batch_size=64, ema=0.03, patience=1.0))
     sampling_presets = {"dpm20": {"sampler": "dpm", "steps": 20}}
 
     def __init__(self, *, schedule: ScheduleName = "cosine", prediction: Prediction = "v", loss: Loss = "simple",
