@@ -15,6 +15,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from ectype import NoveltyDetector, registry
+from ectype import load as load_model
 from ectype.data.schema import Schema
 from ectype.data.sources import load
 from ectype.errors import CalibrationWarning, CapabilityError, DataError, InvalidParameterError, SavedModelError, SchemaMismatchError
@@ -441,7 +442,11 @@ def test_damaged_folders_are_told(tmp_path, detector):
     folder = detector.save(tmp_path / "d")
     with pytest.raises(SavedModelError, match="no detector"):
         NoveltyDetector.load(tmp_path)
-    Autoencoder(latent_dim=2, train=TINY, random_state=1).fit(X[:60]).save(folder)
+    with pytest.raises(SavedModelError, match=r"(?s)holds a novelty detector.*NoveltyDetector\.load"):
+        load_model(folder)
+    other = Autoencoder(latent_dim=2, train=TINY, random_state=1).fit(X[:60])
+    for file in other.save(tmp_path / "other").iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
     with pytest.raises(SavedModelError, match=r"another model\.safetensors: expected sha256"):
         NoveltyDetector.load(folder)
     a, b = (NoveltyDetector(random_state=seed).fit(X[:100, :columns]).save(tmp_path / f"{seed}") for seed, columns in ((0, 4), (1, 2)))
@@ -453,6 +458,16 @@ def test_damaged_folders_are_told(tmp_path, detector):
     (folder / "detector.json").write_text("{}")
     with pytest.raises(SavedModelError, match="damaged"):
         NoveltyDetector.load(folder)
+
+
+def test_a_detector_goes_with_the_model_that_is_replaced(tmp_path):
+    folder = NoveltyDetector(random_state=0).fit(X[:100]).save(tmp_path / "d")
+    assert {"detector.json", "memory.safetensors"} < {p.name for p in folder.iterdir()}
+    NoveltyDetector(new("autoencoder"), random_state=0).fit(X[:100]).save(folder)
+    assert "detector.json" in {p.name for p in folder.iterdir()} and not (folder / "memory.safetensors").exists()
+    new("vae", random_state=0).fit(X[:60]).save(folder)
+    assert {p.name for p in folder.iterdir()} == {"model.json", "model.safetensors"}
+    assert type(load_model(folder)).__name__ == "VAE"
 
 
 def test_a_rate_that_few_rows_cannot_hold_is_warned_of():

@@ -65,9 +65,10 @@ from torch import Tensor
 from .. import rng
 from ..data.schema import Schema
 from ..errors import SavedModelError
-from ..estimator import load
+from ..estimator import load_model
 from ..models.diffusion import DDPM
 from ..prob.relax import Relaxation
+from ..saved import MEMORY
 from ..spec import Net, Train
 
 NEIGHBOURS = 5
@@ -83,7 +84,6 @@ UNITS = ({}, {"power": True}, {"whitened": True})       # of the memory of a tab
 POWERS = np.linspace(-2, 4, 25)     # from which that of a column is taken; 1 changes nothing
 SHRINKAGE = 0.1             # of the covariance towards one variance for all coordinates, before correlation is taken out
 TINY = 1e-9                 # the least that a variance is
-MEMORY = "memory.safetensors"
 
 
 class View:
@@ -306,7 +306,7 @@ class DenoisingNeighbours(BaseEstimator):
     def load(cls, path: str | os.PathLike, *, device: str = "auto") -> DenoisingNeighbours:
         """What :meth:`save` wrote."""
         model = cls()
-        model.network_ = load(path, device=device)
+        model.network_ = load_model(path, device=device)
         model.random_state = model.network_.seed_
         try:
             d = load_file(Path(path) / MEMORY)

@@ -52,15 +52,14 @@ from .. import rng
 from ..data.blocks import to_float
 from ..data.schema import Schema, as_container, as_frame
 from ..errors import CalibrationWarning, CapabilityError, DataError, InvalidParameterError, SavedModelError, SchemaMismatchError
-from ..estimator import load
-from ..saved import WEIGHTS
+from ..estimator import load_model
+from ..saved import DETECTOR, MEMORY, WEIGHTS
 from ..spec import Interval, annotations, validate
 from ..train.loop import Reporter
 from ..train.reconstruction import Coder
-from .neighbours import MEMORY, DenoisingNeighbours, by_column, columns_of
+from .neighbours import DenoisingNeighbours, by_column, columns_of
 
 FORMAT = 2                  # of detector.json; a reader refuses a higher one
-DETECTOR = "detector.json"
 HELD_OUT = 0.2              # share of the rows that calibrate
 MOST_HELD_OUT = 2_000       # more would make a p-value no more useful, unless the rate is so small that it needs them
 FOLDS = 5
@@ -300,8 +299,6 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         folder = self.model_.save(path)
         schema, normal = self.model_.schema_, self.normal_
         neighbours = isinstance(self.model_, DenoisingNeighbours)
-        if not neighbours:
-            (folder / MEMORY).unlink(missing_ok=True)           # of a detector that was there before
         described = {
             "format": FORMAT, "model": "neighbours" if neighbours else "family", "sha256": _digests(folder),
             "default": self.model is None, "false_alarm_rate": float(self.false_alarm_rate), "calibration": self.calibration,
@@ -328,7 +325,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
             if d["format"] > FORMAT:
                 raise SavedModelError(f"{file} was written by a newer version", expected=f"format {FORMAT} or older", got=d["format"])
             _check_digests(file, d.get("sha256", {}))               # format 1 had none
-            model = (DenoisingNeighbours.load if d["model"] == "neighbours" else load)(path, device=device)
+            model = (DenoisingNeighbours.load if d["model"] == "neighbours" else load_model)(path, device=device)
             detector = cls(None if d["default"] else clone(model), false_alarm_rate=d["false_alarm_rate"], calibration=d["calibration"],
                            unseen=d["unseen"])
             detector.model_, detector.n_features_in_ = model, d["n_features_in"]
