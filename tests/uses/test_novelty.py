@@ -152,18 +152,43 @@ def test_copies_among_the_calibration_rows_are_told():
     assert "10 different" in NoveltyDetector.calibrated(model, np.repeat(np.arange(10.0), 10)).notes_[0]
 
 
-@pytest.mark.parametrize("unseen", ["novel", "error"])
-def test_rows_of_unknown_categories_calibrate_where_they_are_novel(unseen):
+@pytest.mark.parametrize("calibration", ["split", "cross"])
+def test_rows_of_unknown_categories_do_not_calibrate_where_they_are_an_error(calibration):
     frame = table(200)
     frame.loc[::4, "city"] = [f"village {i}" for i in range(50)]            # a quarter of the rows, each of its own
-    d = NoveltyDetector(new("autoencoder"), calibration="split", unseen=unseen, false_alarm_rate=0.1, random_state=0).fit(frame)
-    penalised = (d.calibration_scores_ < -novelty.UNSEEN / 2).sum()
-    assert (d.n_calibration_ == 40 and penalised >= 5) if unseen == "novel" else (d.n_calibration_ < 40 and penalised == 0)
-    if unseen == "novel":
-        fresh = table(400, seed=1)
-        fresh.loc[::4, "city"] = "hamlet"
-        assert (d.predict(fresh) == -1).mean() < 0.2
-        NoveltyDetector(calibration="split", unseen="novel", random_state=0).fit(frame)     # what it cannot encode it does not remember
+    d = NoveltyDetector(new("autoencoder"), calibration=calibration, random_state=0)
+    with pytest.warns(CalibrationWarning, match=r"do not calibrate \(city 25 %\)"):
+        d.fit(frame)
+    assert d.n_calibration_ == {"split": 40, "cross": 150}[calibration]     # others are held out in their place; in folds all rows are
+    assert d.own_values_ == {"city": 0.25} and (d.calibration_scores_ > -novelty.UNSEEN / 2).all()
+    for column, rows in (("city", slice(0, None, 2)), ("street", slice(1, None, 2))):
+        frame[column] = "Main"
+        frame.loc[rows, column] = [f"{column} {i}" for i in range(100)]
+    with pytest.raises(DataError, match="none can be held out .* got city 50 %, street 50 %"):
+        d.fit(frame)
+
+
+def test_a_new_category_is_novel_where_normal_rows_seldom_bring_one(tmp_path):
+    frame = table(400)
+    frame.loc[::25, "city"] = [f"village {i}" for i in range(16)]           # 4 % of the rows
+    fresh = table(400, seed=1)
+    fresh.loc[::50, "city"] = "hamlet"
+    far = fresh.assign(size=40.0, city="Rome")
+    settings = {"calibration": "split", "unseen": "novel", "random_state": 0}
+    rare = NoveltyDetector(new("autoencoder"), false_alarm_rate=0.1, **settings).fit(frame)
+    assert rare.ignored_ == [] and rare.own_values_ == {"city": 0.04} and rare.n_calibration_ == 80
+    assert (rare.predict(fresh[::50]) == -1).all() and (rare.predict(far) == -1).mean() > 0.9
+    assert rare.set_rate(0.013).offset_ < -novelty.UNSEEN / 2 and "only rows with a new category" in rare.notes_[0]
+    frequent = NoveltyDetector(new("autoencoder"), false_alarm_rate=0.03, **settings)
+    with pytest.warns(CalibrationWarning, match=r"not novel where normal rows often bring one: city 4 %"):
+        frequent.fit(frame)
+    frequent = NoveltyDetector.load(frequent.save(tmp_path / "d"), device="cpu")
+    assert frequent.ignored_ == ["city"] and "city" in frequent.notes_[-1]
+    assert (frequent.predict(fresh) == -1).mean() < 0.1 and (frequent.predict(far) == -1).mean() > 0.9
+    assert (frequent.explain(fresh[::50])["city"] < 1e3).all()
+    declared = frame.assign(city=frame["city"].astype("category"))          # whose categories are known wherever the rows are
+    assert NoveltyDetector(new("autoencoder"), random_state=0).fit(declared).own_values_ == {}
+    NoveltyDetector(calibration="split", unseen="novel", random_state=0).fit(frame)         # what it cannot encode it does not remember
 
 
 def test_a_small_rate_gets_the_rows_that_it_needs(monkeypatch):
