@@ -72,7 +72,7 @@ from ..saved import MEMORY
 from ..spec import Net, Train
 
 NEIGHBOURS = 5
-LOCAL = 0.25                # the power of the neighbours' own squared distance by which a distance is divided; 1 in a local outlier factor
+LOCAL = 0.5                 # the power of the neighbours' own squared distance by which a distance is divided; 1 in a local outlier factor
 MEMORY_SHARE = 2 / 3        # of the score; the rest is the network's
 LEVELS = tuple(np.geomspace(0.12, 0.48, 4).tolist())    # σ, in units of the features' standard deviation
 MOST_ROWS = 20_000          # in memory
@@ -80,7 +80,7 @@ REFERENCE_ROWS = 2_000      # on which the distances are made comparable
 ROWS_AT_ONCE = 2**22        # numbers in a block of (rows, neighbours, features)
 STEPS, BATCH = 800, 128     # of the network's training
 FAR = 1e4                   # units, the farthest that a value can be: any more would overflow, and say nothing that this does not
-UNITS = ({}, {"power": True}, {"whitened": True})       # of the memory of a table; of the first two, that in which a row is nearer counts
+UNITS = ({"whitened": True},)       # of the memory of a table; of the first two, that in which a row is nearer counts
 POWERS = np.linspace(-2, 4, 25)     # from which that of a column is taken; 1 changes nothing
 SHRINKAGE = 0.1             # of the covariance towards one variance for all coordinates, before correlation is taken out
 TINY = 1e-9                 # the least that a variance is
