@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy.stats import yeojohnson_normmax
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -271,9 +270,9 @@ def test_the_gain_of_a_column_is_that_of_restoring_it():
     every = list(model._errors(model.schema_.encode(NEW)))
     logs = [np.log(e.sum(1) + f) for e, f in zip(every, model.floors_, strict=True)]
     z = [(v - m) / s for v, m, s in zip(logs, model.means_, model.deviations_, strict=True)]
-    np.testing.assert_allclose(score, -(np.minimum(z[0], z[1]) + z[2] + np.mean(z[3:], axis=0)) / 3, rtol=1e-6)
+    np.testing.assert_allclose(score, -(2 * z[0] + np.mean(z[1:], axis=0)) / 3, rtol=1e-6)
     by_hand = np.zeros_like(gains)
-    weights = [(z[0] <= z[1]) / 3, (z[1] < z[0]) / 3, np.full(200, 1 / 3), *[np.full(200, 1 / 12)] * 4]
+    weights = [2 / 3, *[1 / 12] * 4]
     for errors, w, floor, deviation, before in zip(every, weights, model.floors_, model.deviations_, logs, strict=True):
         for k in range(4):
             by_hand[:, k] += w * (before - np.log(np.delete(errors, k, axis=1).sum(1) + floor)) / deviation
@@ -288,12 +287,12 @@ def test_distances_to_the_nearest_rows_by_hand():
     rows = np.array([[0.0, 0], [1, 0], [0, 2], [5, 5]])
     schema = Schema.fit(rows)
     stored = schema.encode(rows)
-    memory = Memory(View(schema, stored), stored)
+    memory = Memory(View(schema, stored, whitened=False), stored)
     gaps = ((rows[:, None] - rows) / rows.std(0)) ** 2
     own = gaps.sum((1, 2)) / 3                                              # k is the three others
-    np.testing.assert_allclose(memory.local, own**0.25, rtol=1e-5)
+    np.testing.assert_allclose(memory.local, own**0.5, rtol=1e-5)
     errors = memory.errors(stored[:1], themselves=True)
-    np.testing.assert_allclose(errors[0], (gaps[0, 1:] / own[1:, None] ** 0.25).mean(0), rtol=1e-5)
+    np.testing.assert_allclose(errors[0], (gaps[0, 1:] / own[1:, None] ** 0.5).mean(0), rtol=1e-5)
     assert memory.errors(stored[:1])[0].sum() < errors[0].sum()             # itself among the neighbours
 
 
@@ -308,33 +307,26 @@ def test_local_distances_of_rows_that_come_later_are_measured_among_all():
     np.testing.assert_allclose(both.local[20:], Memory(view, stored).local[20:], rtol=1e-4)
 
 
-def test_a_power_makes_a_skewed_column_symmetric_and_leaves_gaps():
-    r = np.random.default_rng(0)
-    rows = np.c_[np.exp(r.normal(size=2000)), r.normal(r.choice([-20, 20], 2000), 1.0), np.full(2000, 3.0)]
+def test_coordinates_are_standard_deviations():
+    rows = np.c_[np.random.default_rng(0).normal(3, 7, 200), np.full(200, 3.0)]
     schema = Schema.fit(rows)
     stored = schema.encode(rows)
-    view = View(schema, stored, power=True)
-    x = view(stored)
-    np.testing.assert_allclose(x[:, :2].mean(0), 0, atol=1e-6)
-    np.testing.assert_allclose(x[:, :2].std(0), 1, rtol=1e-6)
-    plain = View(schema, stored)(stored)[:, 0]
-    assert abs(view.scales[0].power - yeojohnson_normmax(plain)) <= 0.126                       # half a step of the grid
-    assert abs((x[:, 0] ** 3).mean()) < 0.3 < 3 < (plain**3).mean()
-    assert np.diff(np.sort(x[:, 1])).max() > 1.5                            # of the 2 between the modes; ranks leave 0.002
-    assert (x[:, 2] == 0).all() and view(stored + 1)[0, 2] == 1
+    view = View(schema, stored, whitened=False)
+    np.testing.assert_allclose(view(stored)[:, 0], (rows[:, 0] - rows[:, 0].mean()) / rows[:, 0].std(), atol=1e-5)
+    assert (view(stored)[:, 1] == 0).all() and view(stored + 1)[0, 1] == 1
 
 
 def test_whitened_coordinates_are_the_symmetric_root_of_the_shrunken_covariance():
     rows = np.c_[X, X[:, :1]]                                               # of rank 2
     schema = Schema.fit(rows)
     stored = schema.encode(rows)
-    plain, white = View(schema, stored)(stored), View(schema, stored, whitened=True)(stored)
+    plain, white = View(schema, stored, whitened=False)(stored), View(schema, stored)(stored)
     values, axes = np.linalg.eigh(0.9 * np.cov(plain.T, ddof=0) + 0.1 * np.eye(5))
     np.testing.assert_allclose(white, plain @ (axes / np.sqrt(values)) @ axes.T, rtol=1e-5, atol=1e-5)
     wide = np.random.default_rng(0).normal(size=(6, 9))                     # more columns than rows
     schema = Schema.fit(wide)
     stored = schema.encode(wide)
-    plain, white = View(schema, stored)(stored), View(schema, stored, whitened=True)(stored)
+    plain, white = View(schema, stored, whitened=False)(stored), View(schema, stored)(stored)
     values, axes = np.linalg.eigh(0.9 * np.cov(plain.T, ddof=0) + 0.1 * np.eye(9))
     np.testing.assert_allclose(white, plain @ (axes / np.sqrt(values)) @ axes.T, rtol=1e-5, atol=1e-5)
 
@@ -344,9 +336,9 @@ def test_views_and_features_of_every_kind_belong_to_their_columns():
     frame["amount"] = np.where(np.random.default_rng(1).random(80) < 0.5, 0.0, np.exp(2 * np.random.default_rng(2).normal(size=80)))
     schema = Schema.fit(frame)
     stored, relaxed = schema.encode(frame), Relaxation(schema)
-    power, units = View(schema, stored, power=True), View(schema, stored)
+    units = View(schema, stored, whitened=False)
     features = (lambda x: relaxed.embed(torch.from_numpy(x)).numpy(), columns_of(relaxed))
-    for embed, column in ((power, power.column), (units, units.column), features):
+    for embed, column in ((units, units.column), features):
         assert embed(stored).shape == (80, len(column))
         for i, b in enumerate(schema.blocks):
             other = stored.copy()
