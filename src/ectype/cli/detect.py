@@ -71,7 +71,7 @@ def _detector(flags: Detect, config: dict[str, Any], terminal: Terminal) -> Nove
         detector.unseen = flags.unseen or detector.unseen
         if flags.normal is not None:
             raise InvalidParameterError("a saved detector is calibrated already", expected="no --normal", got=flags.normal)
-        return detector if flags.false_alarm_rate is None else detector.set_rate(flags.false_alarm_rate)
+        return detector.set_rate(flags.false_alarm_rate or detector.false_alarm_rate)
     model = load_model(flags.run)
     rate, normal = flags.false_alarm_rate or 0.05, None
     if flags.normal is None:
@@ -84,6 +84,7 @@ def _detector(flags: Detect, config: dict[str, Any], terminal: Terminal) -> Nove
         scores, normal = model.score_samples(rows), take(rows, np.arange(min(NORMAL_ROWS, len(rows))))
     detector = NoveltyDetector.calibrated(model, scores, normal, false_alarm_rate=rate)
     detector.unseen = flags.unseen or "error"
+    detector.set_rate(rate)
     if flags.normal is None and detector.false_alarm_rate_ > rate:
         detector.notes_.append(f"{detector.n_calibration_} rows were held out in training: --normal FILE calibrates on more")
     return detector
