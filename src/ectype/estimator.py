@@ -358,7 +358,8 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     # -- files -------------------------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike) -> Path:
-        """Write ``path/model.safetensors`` and ``path/model.json``; nothing in them executes. An existing model is replaced as one."""
+        """Write ``path/model.safetensors`` and ``path/model.json``; nothing in them executes. Whatever model is there, of this family or
+        another, is replaced as one, as files are by joblib or torch; a novelty detector that belonged to it goes."""
         check_is_fitted(self)
         folder = saved.write(path, "model", self.objective_, {
             "model": family_name(self), "params": saved.to_json(self.get_params(deep=False)),
@@ -391,8 +392,17 @@ GenerativeModel.fit_transform = _can("encode")(GenerativeModel.fit_transform)
 def load(path: str | os.PathLike, *, device: str = "auto") -> GenerativeModel:
     """The model that :meth:`GenerativeModel.save` wrote, on the ``device`` where it shall run.
 
-    Raises :class:`SavedModelError` where the folder is incomplete, damaged, or of a newer format.
+    Raises :class:`SavedModelError` where the folder is incomplete, damaged, of a newer format, or holds something else, such as a novelty
+    detector; the message names what reads it.
     """
+    if (Path(path) / saved.DETECTOR).is_file():
+        raise SavedModelError(f"{path} holds a novelty detector", expected="a model",
+                              hint="ectype.NoveltyDetector.load reads it; its attribute model_ is the model")
+    return load_model(path, device=device)
+
+
+def load_model(path: str | os.PathLike, *, device: str = "auto") -> GenerativeModel:
+    """:func:`load` of the model in a folder, whether a novelty detector uses it or not."""
     d, weights = saved.read(path, "model")
     try:
         cls = registry.load(d["model"])

@@ -27,12 +27,14 @@ from .spec import Corruption, Net, Spec, Train
 
 FORMAT = 4                  # of model.json; a reader refuses a higher one
 MODEL, WEIGHTS, NEW = "model.json", "model.safetensors", "model.new"
+DETECTOR, MEMORY = "detector.json", "memory.safetensors"        # beside a model that a novelty detector uses
 READERS = {"model": "ectype.load", "classifier": "ectype.PretrainedClassifier.load"}      # who reads which kind
 SPECS = {"Train": Train, "Net": Net, "Corruption": Corruption}
 
 
 def write(path: str | os.PathLike, kind: str, module: torch.nn.Module, described: Mapping[str, Any]) -> Path:
-    """Write the numbers of ``module`` and its description to the folder ``path``; a model that is there is replaced as one."""
+    """Write the numbers of ``module`` and its description to the folder ``path``; a model that is there is replaced as one, and a
+    detector that was calibrated for it goes."""
     folder = Path(path)
     new = folder / NEW
     shutil.rmtree(new, ignore_errors=True)
@@ -42,6 +44,8 @@ def write(path: str | os.PathLike, kind: str, module: torch.nn.Module, described
                "weights_sha256": _digest(new / WEIGHTS)}
     (new / MODEL).write_text(json.dumps(finite(content), indent=1))
     shutil.copymode(new / MODEL, new / WEIGHTS)
+    for name in (DETECTOR, MEMORY):
+        (folder / name).unlink(missing_ok=True)
     for name in (WEIGHTS, MODEL):
         os.replace(new / name, folder / name)
     new.rmdir()

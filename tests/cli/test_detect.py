@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from ectype import NoveltyDetector
+from ectype.errors import CalibrationWarning
 from ectype.models.autoencoder import Autoencoder
 from ectype.spec import Net, Train
 
@@ -102,6 +103,16 @@ def test_categories_never_seen(ectype, files):
     answer = ectype("detect", files / "autoencoder", files / "strange.csv", "--unseen", "novel", "--explain", "--out", files / "g.csv")
     found = pd.read_csv(files / "g.csv")
     assert answer.code == 0 and found["novel"][0] and found["why_1"][0] == "city"
+
+
+def test_categories_that_normal_rows_often_bring(ectype, files, tmp_path):
+    normal = rows(120, 0)
+    normal.loc[::4, "city"] = [f"village {i}" for i in range(30)]
+    with pytest.warns(CalibrationWarning, match="will be refused"):
+        NoveltyDetector(Autoencoder(latent_dim=1, train=SHORT), calibration="split", random_state=0).fit(normal).save(tmp_path / "d")
+    normal[:5].assign(city="hamlet").to_csv(files / "hamlets.csv", index=False)
+    answer = ectype("detect", tmp_path / "d", files / "hamlets.csv", "--unseen", "novel", "--out", files / "h.csv")
+    assert answer.code == 0 and "not novel where normal rows often bring one: city 25 %" in answer.err.replace("\n", " ")
 
 
 def test_pictures(ectype, files):

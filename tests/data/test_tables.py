@@ -105,6 +105,18 @@ def test_commas_between_thousands():
     assert "thousands" in notes[0]
 
 
+def test_a_decimal_comma_in_a_file_with_commas_between_cells():
+    frame, notes = read('a,b,c,d\n"1,5","1,234",7,"3,4 kg"\n"0,250","2,500",8,x\n3,17,9,y\n')
+    assert frame["a"].tolist() == [1.5, 0.25, 3.0]                      # tells what a comma means here
+    assert frame["b"].tolist() == [1.234, 2.5, 17.0]                    # would not by itself
+    assert frame["c"].tolist() == [7, 8, 9] and frame["d"].tolist() == ["3,4 kg", "x", "y"]
+    assert notes == ["a: read with a decimal comma", "b: read with a decimal comma"]
+    frame, _ = read('a,b,c\n"1,5","1,234.5","1,234"\n2,17,9\n')        # columns that contradict each other speak for themselves
+    assert frame.iloc[0].tolist() == [1.5, 1234.5, 1234.0]
+    frame, _ = read('a,b\n"1,2",1\n"2,3",2\n', kinds={"a": "categorical"})
+    assert frame["a"].tolist() == ["1,2", "2,3"]
+
+
 @pytest.mark.parametrize("text", [
     "5.1,3.5,setosa\n4.9,3.0,setosa\n6.1,3,virginica\n",           # a number above a column of numbers
     "p,x,s\ne,x,y\np,y,s\ne,x,s\n",                                # all cells occur again

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy.stats import yeojohnson_normmax
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from ectype import NoveltyDetector, registry
+from ectype import load as load_model
 from ectype.data.schema import Schema
 from ectype.data.sources import load
 from ectype.errors import CalibrationWarning, CapabilityError, DataError, InvalidParameterError, SavedModelError, SchemaMismatchError
@@ -151,18 +151,43 @@ def test_copies_among_the_calibration_rows_are_told():
     assert "10 different" in NoveltyDetector.calibrated(model, np.repeat(np.arange(10.0), 10)).notes_[0]
 
 
-@pytest.mark.parametrize("unseen", ["novel", "error"])
-def test_rows_of_unknown_categories_calibrate_where_they_are_novel(unseen):
+@pytest.mark.parametrize("calibration", ["split", "cross"])
+def test_rows_of_unknown_categories_do_not_calibrate_where_they_are_an_error(calibration):
     frame = table(200)
     frame.loc[::4, "city"] = [f"village {i}" for i in range(50)]            # a quarter of the rows, each of its own
-    d = NoveltyDetector(new("autoencoder"), calibration="split", unseen=unseen, false_alarm_rate=0.1, random_state=0).fit(frame)
-    penalised = (d.calibration_scores_ < -novelty.UNSEEN / 2).sum()
-    assert (d.n_calibration_ == 40 and penalised >= 5) if unseen == "novel" else (d.n_calibration_ < 40 and penalised == 0)
-    if unseen == "novel":
-        fresh = table(400, seed=1)
-        fresh.loc[::4, "city"] = "hamlet"
-        assert (d.predict(fresh) == -1).mean() < 0.2
-        NoveltyDetector(calibration="split", unseen="novel", random_state=0).fit(frame)     # what it cannot encode it does not remember
+    d = NoveltyDetector(new("autoencoder"), calibration=calibration, random_state=0)
+    with pytest.warns(CalibrationWarning, match=r"do not calibrate \(city 25 %\)"):
+        d.fit(frame)
+    assert d.n_calibration_ == {"split": 40, "cross": 150}[calibration]     # others are held out in their place; in folds all rows are
+    assert d.own_values_ == {"city": 0.25} and (d.calibration_scores_ > -novelty.UNSEEN / 2).all()
+    for column, rows in (("city", slice(0, None, 2)), ("street", slice(1, None, 2))):
+        frame[column] = "Main"
+        frame.loc[rows, column] = [f"{column} {i}" for i in range(100)]
+    with pytest.raises(DataError, match="none can be held out .* got city 50 %, street 50 %"):
+        d.fit(frame)
+
+
+def test_a_new_category_is_novel_where_normal_rows_seldom_bring_one(tmp_path):
+    frame = table(400)
+    frame.loc[::25, "city"] = [f"village {i}" for i in range(16)]           # 4 % of the rows
+    fresh = table(400, seed=1)
+    fresh.loc[::50, "city"] = "hamlet"
+    far = fresh.assign(size=40.0, city="Rome")
+    settings = {"calibration": "split", "unseen": "novel", "random_state": 0}
+    rare = NoveltyDetector(new("autoencoder"), false_alarm_rate=0.1, **settings).fit(frame)
+    assert rare.ignored_ == [] and rare.own_values_ == {"city": 0.04} and rare.n_calibration_ == 80
+    assert (rare.predict(fresh[::50]) == -1).all() and (rare.predict(far) == -1).mean() > 0.9
+    assert rare.set_rate(0.013).offset_ < -novelty.UNSEEN / 2 and "only rows with a new category" in rare.notes_[0]
+    frequent = NoveltyDetector(new("autoencoder"), false_alarm_rate=0.03, **settings)
+    with pytest.warns(CalibrationWarning, match=r"not novel where normal rows often bring one: city 4 %"):
+        frequent.fit(frame)
+    frequent = NoveltyDetector.load(frequent.save(tmp_path / "d"), device="cpu")
+    assert frequent.ignored_ == ["city"] and "city" in frequent.notes_[-1]
+    assert (frequent.predict(fresh) == -1).mean() < 0.1 and (frequent.predict(far) == -1).mean() > 0.9
+    assert (frequent.explain(fresh[::50])["city"] < 1e3).all()
+    declared = frame.assign(city=frame["city"].astype("category"))          # whose categories are known wherever the rows are
+    assert NoveltyDetector(new("autoencoder"), random_state=0).fit(declared).own_values_ == {}
+    NoveltyDetector(calibration="split", unseen="novel", random_state=0).fit(frame)         # what it cannot encode it does not remember
 
 
 def test_a_small_rate_gets_the_rows_that_it_needs(monkeypatch):
@@ -245,9 +270,9 @@ def test_the_gain_of_a_column_is_that_of_restoring_it():
     every = list(model._errors(model.schema_.encode(NEW)))
     logs = [np.log(e.sum(1) + f) for e, f in zip(every, model.floors_, strict=True)]
     z = [(v - m) / s for v, m, s in zip(logs, model.means_, model.deviations_, strict=True)]
-    np.testing.assert_allclose(score, -(np.minimum(z[0], z[1]) + z[2] + np.mean(z[3:], axis=0)) / 3, rtol=1e-6)
+    np.testing.assert_allclose(score, -(2 * z[0] + np.mean(z[1:], axis=0)) / 3, rtol=1e-6)
     by_hand = np.zeros_like(gains)
-    weights = [(z[0] <= z[1]) / 3, (z[1] < z[0]) / 3, np.full(200, 1 / 3), *[np.full(200, 1 / 12)] * 4]
+    weights = [2 / 3, *[1 / 12] * 4]
     for errors, w, floor, deviation, before in zip(every, weights, model.floors_, model.deviations_, logs, strict=True):
         for k in range(4):
             by_hand[:, k] += w * (before - np.log(np.delete(errors, k, axis=1).sum(1) + floor)) / deviation
@@ -262,12 +287,12 @@ def test_distances_to_the_nearest_rows_by_hand():
     rows = np.array([[0.0, 0], [1, 0], [0, 2], [5, 5]])
     schema = Schema.fit(rows)
     stored = schema.encode(rows)
-    memory = Memory(View(schema, stored), stored)
+    memory = Memory(View(schema, stored, whitened=False), stored)
     gaps = ((rows[:, None] - rows) / rows.std(0)) ** 2
     own = gaps.sum((1, 2)) / 3                                              # k is the three others
-    np.testing.assert_allclose(memory.local, own**0.25, rtol=1e-5)
+    np.testing.assert_allclose(memory.local, own**0.5, rtol=1e-5)
     errors = memory.errors(stored[:1], themselves=True)
-    np.testing.assert_allclose(errors[0], (gaps[0, 1:] / own[1:, None] ** 0.25).mean(0), rtol=1e-5)
+    np.testing.assert_allclose(errors[0], (gaps[0, 1:] / own[1:, None] ** 0.5).mean(0), rtol=1e-5)
     assert memory.errors(stored[:1])[0].sum() < errors[0].sum()             # itself among the neighbours
 
 
@@ -282,33 +307,26 @@ def test_local_distances_of_rows_that_come_later_are_measured_among_all():
     np.testing.assert_allclose(both.local[20:], Memory(view, stored).local[20:], rtol=1e-4)
 
 
-def test_a_power_makes_a_skewed_column_symmetric_and_leaves_gaps():
-    r = np.random.default_rng(0)
-    rows = np.c_[np.exp(r.normal(size=2000)), r.normal(r.choice([-20, 20], 2000), 1.0), np.full(2000, 3.0)]
+def test_coordinates_are_standard_deviations():
+    rows = np.c_[np.random.default_rng(0).normal(3, 7, 200), np.full(200, 3.0)]
     schema = Schema.fit(rows)
     stored = schema.encode(rows)
-    view = View(schema, stored, power=True)
-    x = view(stored)
-    np.testing.assert_allclose(x[:, :2].mean(0), 0, atol=1e-6)
-    np.testing.assert_allclose(x[:, :2].std(0), 1, rtol=1e-6)
-    plain = View(schema, stored)(stored)[:, 0]
-    assert abs(view.scales[0].power - yeojohnson_normmax(plain)) <= 0.126                       # half a step of the grid
-    assert abs((x[:, 0] ** 3).mean()) < 0.3 < 3 < (plain**3).mean()
-    assert np.diff(np.sort(x[:, 1])).max() > 1.5                            # of the 2 between the modes; ranks leave 0.002
-    assert (x[:, 2] == 0).all() and view(stored + 1)[0, 2] == 1
+    view = View(schema, stored, whitened=False)
+    np.testing.assert_allclose(view(stored)[:, 0], (rows[:, 0] - rows[:, 0].mean()) / rows[:, 0].std(), atol=1e-5)
+    assert (view(stored)[:, 1] == 0).all() and view(stored + 1)[0, 1] == 1
 
 
 def test_whitened_coordinates_are_the_symmetric_root_of_the_shrunken_covariance():
     rows = np.c_[X, X[:, :1]]                                               # of rank 2
     schema = Schema.fit(rows)
     stored = schema.encode(rows)
-    plain, white = View(schema, stored)(stored), View(schema, stored, whitened=True)(stored)
+    plain, white = View(schema, stored, whitened=False)(stored), View(schema, stored)(stored)
     values, axes = np.linalg.eigh(0.9 * np.cov(plain.T, ddof=0) + 0.1 * np.eye(5))
     np.testing.assert_allclose(white, plain @ (axes / np.sqrt(values)) @ axes.T, rtol=1e-5, atol=1e-5)
     wide = np.random.default_rng(0).normal(size=(6, 9))                     # more columns than rows
     schema = Schema.fit(wide)
     stored = schema.encode(wide)
-    plain, white = View(schema, stored)(stored), View(schema, stored, whitened=True)(stored)
+    plain, white = View(schema, stored, whitened=False)(stored), View(schema, stored)(stored)
     values, axes = np.linalg.eigh(0.9 * np.cov(plain.T, ddof=0) + 0.1 * np.eye(9))
     np.testing.assert_allclose(white, plain @ (axes / np.sqrt(values)) @ axes.T, rtol=1e-5, atol=1e-5)
 
@@ -318,9 +336,9 @@ def test_views_and_features_of_every_kind_belong_to_their_columns():
     frame["amount"] = np.where(np.random.default_rng(1).random(80) < 0.5, 0.0, np.exp(2 * np.random.default_rng(2).normal(size=80)))
     schema = Schema.fit(frame)
     stored, relaxed = schema.encode(frame), Relaxation(schema)
-    power, units = View(schema, stored, power=True), View(schema, stored)
+    units = View(schema, stored, whitened=False)
     features = (lambda x: relaxed.embed(torch.from_numpy(x)).numpy(), columns_of(relaxed))
-    for embed, column in ((power, power.column), (units, units.column), features):
+    for embed, column in ((units, units.column), features):
         assert embed(stored).shape == (80, len(column))
         for i, b in enumerate(schema.blocks):
             other = stored.copy()
@@ -441,7 +459,11 @@ def test_damaged_folders_are_told(tmp_path, detector):
     folder = detector.save(tmp_path / "d")
     with pytest.raises(SavedModelError, match="no detector"):
         NoveltyDetector.load(tmp_path)
-    Autoencoder(latent_dim=2, train=TINY, random_state=1).fit(X[:60]).save(folder)
+    with pytest.raises(SavedModelError, match=r"(?s)holds a novelty detector.*NoveltyDetector\.load"):
+        load_model(folder)
+    other = Autoencoder(latent_dim=2, train=TINY, random_state=1).fit(X[:60])
+    for file in other.save(tmp_path / "other").iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
     with pytest.raises(SavedModelError, match=r"another model\.safetensors: expected sha256"):
         NoveltyDetector.load(folder)
     a, b = (NoveltyDetector(random_state=seed).fit(X[:100, :columns]).save(tmp_path / f"{seed}") for seed, columns in ((0, 4), (1, 2)))
@@ -453,6 +475,16 @@ def test_damaged_folders_are_told(tmp_path, detector):
     (folder / "detector.json").write_text("{}")
     with pytest.raises(SavedModelError, match="damaged"):
         NoveltyDetector.load(folder)
+
+
+def test_a_detector_goes_with_the_model_that_is_replaced(tmp_path):
+    folder = NoveltyDetector(random_state=0).fit(X[:100]).save(tmp_path / "d")
+    assert {"detector.json", "memory.safetensors"} < {p.name for p in folder.iterdir()}
+    NoveltyDetector(new("autoencoder"), random_state=0).fit(X[:100]).save(folder)
+    assert "detector.json" in {p.name for p in folder.iterdir()} and not (folder / "memory.safetensors").exists()
+    new("vae", random_state=0).fit(X[:60]).save(folder)
+    assert {p.name for p in folder.iterdir()} == {"model.json", "model.safetensors"}
+    assert type(load_model(folder)).__name__ == "VAE"
 
 
 def test_a_rate_that_few_rows_cannot_hold_is_warned_of():

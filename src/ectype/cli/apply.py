@@ -14,7 +14,7 @@ from tyro.conf import Positional, arg
 from .. import registry
 from ..data.sources import load as load_data
 from ..errors import CapabilityError, DataError, DataFileError, InvalidParameterError, UnknownNameError
-from ..estimator import load
+from ..estimator import load_model
 from ..spec import PositiveInt
 from ..uses import paths
 from ..uses.pictures import code_map
@@ -120,7 +120,7 @@ def sample(argv: list[str]) -> int:
     if run is None:
         run = parse(AnySample, rest, "sample", about=f"{summary} `ectype sample RUN --help` shows the flags of its model too.").run
     run = Path(run)
-    model = load(run)
+    model = load_model(run)
     options = sampling(type(model))
     about = f"{summary} {type(model).__name__}: {prose(type(model).sample.__doc__)[0]}"
     flags = parse(with_options(Sample, options), rest, "sample", subject=str(run), about=about)
@@ -241,7 +241,7 @@ def _in_chunks(method: Any, X: Any, condition: pd.Series | None, terminal: Termi
 def _begin(argv: list[str], command: str, flags_class: type, needed: set[str]) -> tuple[Any, Any, dict[str, Any], Terminal]:
     """The flags, the model that can do what is needed, the run's configuration, and the terminal."""
     flags = parse(flags_class, argv, command)
-    terminal, model = Terminal(quiet=flags.quiet), load(flags.run)
+    terminal, model = Terminal(quiet=flags.quiet), load_model(flags.run)
     absent = sorted(needed - model.capabilities)
     if absent:
         able = [n for n in registry.names() if needed <= registry.load(n).capabilities]

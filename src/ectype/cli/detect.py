@@ -11,8 +11,9 @@ import pandas as pd
 
 from ..data.sources import load as load_data
 from ..errors import InvalidParameterError
-from ..estimator import load
-from ..uses.novelty import DETECTOR, NORMAL_ROWS, NoveltyDetector, Rate, take
+from ..estimator import load_model
+from ..saved import DETECTOR
+from ..uses.novelty import NORMAL_ROWS, NoveltyDetector, Rate, take
 from .apply import Applied
 from .files import Output
 from .flags import optional, parse, size_of
@@ -34,7 +35,8 @@ class Detect(Applied):
     false_alarm_rate: Annotated[Rate | None, optional(metavar="SHARE")] = None
     """Share of normal rows that may be called novel: 0.05, or that of the saved detector."""
     explain: bool = False
-    """Name the three columns (pixels, as row,column) that contributed most to each row's novelty, and how much, in units of the score."""
+    """Name the three columns (pixels, as row,column) that contributed most to each row's novelty, and how much, in units of the score.
+    A folder that `ectype fit` wrote keeps no rows, which all families but the autoencoders need for it: give --normal FILE too."""
     unseen: Literal["error", "novel"] | None = None
     """Categories that the training data did not have: an error, or novel."""
 
@@ -69,8 +71,8 @@ def _detector(flags: Detect, config: dict[str, Any], terminal: Terminal) -> Nove
         detector.unseen = flags.unseen or detector.unseen
         if flags.normal is not None:
             raise InvalidParameterError("a saved detector is calibrated already", expected="no --normal", got=flags.normal)
-        return detector if flags.false_alarm_rate is None else detector.set_rate(flags.false_alarm_rate)
-    model = load(flags.run)
+        return detector.set_rate(flags.false_alarm_rate or detector.false_alarm_rate)
+    model = load_model(flags.run)
     rate, normal = flags.false_alarm_rate or 0.05, None
     if flags.normal is None:
         scores = model.held_out_scores_
@@ -82,6 +84,7 @@ def _detector(flags: Detect, config: dict[str, Any], terminal: Terminal) -> Nove
         scores, normal = model.score_samples(rows), take(rows, np.arange(min(NORMAL_ROWS, len(rows))))
     detector = NoveltyDetector.calibrated(model, scores, normal, false_alarm_rate=rate)
     detector.unseen = flags.unseen or "error"
+    detector.set_rate(rate)
     if flags.normal is None and detector.false_alarm_rate_ > rate:
         detector.notes_.append(f"{detector.n_calibration_} rows were held out in training: --normal FILE calibrates on more")
     return detector

@@ -12,7 +12,7 @@ import pandas as pd
 from .. import registry
 from ..data.sources import load as load_data
 from ..errors import CapabilityError, InvalidParameterError
-from ..estimator import load
+from ..estimator import load_model
 from ..spec import Interval, PositiveInt
 from ..uses import imputation
 from .apply import MOST_PAIRS, PAIRS_IN_A_ROW, Applied, _output, _write
@@ -40,7 +40,7 @@ class Impute(Applied):
 def impute(argv: list[str]) -> int:
     """Fill in."""
     flags = parse(Impute, argv, "impute")
-    terminal, model, config = Terminal(quiet=flags.quiet), load(flags.run), read_config(flags.run)
+    terminal, model, config = Terminal(quiet=flags.quiet), load_model(flags.run), read_config(flags.run)
     if "impute" not in model.capabilities:
         able = ", ".join(n for n in registry.names() if "impute" in registry.load(n).capabilities)
         raise CapabilityError(f"{type(model).__name__} cannot impute", hint=f"these can: {able}")

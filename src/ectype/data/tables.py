@@ -26,7 +26,7 @@ SAMPLE_ROWS = 100
 MISSING = frozenset({"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
                      "NULL", "NaN", "None", "n/a", "nan", "null"})
 BOOLEANS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
-THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
+THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
 WHOLE = re.compile(r"[+-]?\d{1,18}")
 DECIMAL_COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+(,\d+)?|\d+,\d+)")
 
@@ -65,9 +65,12 @@ def read_text_table(data: bytes, *, kinds: Mapping[str, str] | None = None, colu
     if frame.empty:
         raise DataFileError("there is only a header line", expected="at least 2 rows below it", got=some(names))
 
-    parsed, marks = [], Counter()
-    for name, column in zip(names, frame, strict=True):
-        values, note, n_marks = _parse(frame[column], delimiter, (kinds or {}).get(name))
+    parsed, marks, kinds = [], Counter(), kinds or {}
+    told = [True if delimiter != "," else None if kinds.get(name) == "categorical" else _comma_is_decimal(frame[column])
+            for name, column in zip(names, frame, strict=True)]
+    usually = True in told and False not in told            # in columns that may mean either
+    for name, column, decimal in zip(names, frame, told, strict=True):
+        values, note, n_marks = _parse(frame[column], usually if decimal is None else decimal, kinds.get(name))
         parsed.append(values)
         marks[name or "(unnamed)"] += n_marks
         notes += [f"{name}: {note}"] if note else []
@@ -201,8 +204,11 @@ def _number(word: str) -> float | None:
         return None
 
 
-def _parse(cells: pd.Series, delimiter: str, kind: str | None) -> tuple[pd.Series, str | None, int]:
-    """A column of text as integers, floats, booleans or words; a note; and how many cells hold a question mark."""
+def _parse(cells: pd.Series, decimal: bool, kind: str | None) -> tuple[pd.Series, str | None, int]:
+    """A column of text as integers, floats, booleans or words; a note; and how many cells hold a question mark.
+
+    decimal : a comma inside a number is a decimal mark; else it stands between thousands.
+    """
     codes, words = pd.factorize(cells)                      # each distinct text is parsed once
     words = [word.strip() for word in words]
     blank = np.array([word in MISSING or word == "?" for word in words], bool)
@@ -224,7 +230,7 @@ def _parse(cells: pd.Series, delimiter: str, kind: str | None) -> tuple[pd.Serie
         return pd.Series(column([BOOLEANS[word] for word in filled])).infer_objects(), None, n_marks
     numbers, note = [_number(word) for word in filled], None
     if None in numbers:
-        filled, note = _usual_numbers(filled, delimiter)
+        filled, note = _usual_numbers(filled, decimal)
         numbers = [_number(word) for word in filled]
     if None in numbers:
         return pd.Series(column(filled)).infer_objects(), note, n_marks
@@ -239,19 +245,37 @@ def _are_codes(words: list[str]) -> bool:
             and all(word.isascii() and word.isdigit() for word in words) and any(word[0] == "0" for word in words))
 
 
-def _usual_numbers(words: list[str], delimiter: str) -> tuple[list[str], str | None]:
-    """Numbers with a decimal comma or with marks between the thousands, in the usual notation, where a column is made of them.
+def _usual_numbers(words: list[str], decimal: bool) -> tuple[list[str], str | None]:
+    """Numbers with a decimal comma or with marks between the thousands, in the usual notation, where a column is made of them."""
+    usual = _with_point(words) if decimal else _joined(words)
+    after = _share(usual)
+    if after < NUMBERS_SHARE or after == _share(words):
+        return words, None
+    return usual, "read with a decimal comma" if decimal else "commas between thousands are left out"
 
-    A file with commas between its cells can only mean thousands by a comma inside a number; any other file means a decimal comma.
-    """
-    if delimiter == ",":
-        usual = [word.replace(",", "") if THOUSANDS.fullmatch(word) else word for word in words]
-        note = "commas between thousands are left out"
-    else:
-        usual = [word.replace(".", "").replace(",", ".") if DECIMAL_COMMA.fullmatch(word) else word for word in words]
-        note = "read with a decimal comma"
-    before, after = (np.mean([_number(word) is not None for word in side]) for side in (words, usual))
-    return (usual, note) if after >= NUMBERS_SHARE and after > before else (words, None)
+
+def _comma_is_decimal(cells: pd.Series) -> bool | None:
+    """What a column tells of commas inside numbers, in a file with commas between its cells: decimal marks (``"1,5"``), or between
+    thousands (``"1,500.5"``); None where it is not made of numbers with commas, or where they may be either (``"1,500"``)."""
+    words = [word.strip() for word in cells.unique()]
+    words = [word for word in words if word not in MISSING and word != "?"]
+    if not any("," in word for word in words):
+        return None
+    decimal, thousands = _share(_with_point(words)), _share(_joined(words))
+    return None if max(decimal, thousands) < NUMBERS_SHARE or decimal == thousands else decimal > thousands
+
+
+def _with_point(words: list[str]) -> list[str]:
+    return [word.replace(".", "").replace(",", ".") if DECIMAL_COMMA.fullmatch(word) else word for word in words]
+
+
+def _joined(words: list[str]) -> list[str]:
+    return [word.replace(",", "") if THOUSANDS.fullmatch(word) else word for word in words]
+
+
+def _share(words: list[str]) -> float:
+    """The share of words that are numbers."""
+    return float(np.mean([_number(word) is not None for word in words]))
 
 
 def _tidy(names: list[str], columns: list[pd.Series], notes: list[str]) -> pd.DataFrame:

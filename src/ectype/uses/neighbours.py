@@ -11,13 +11,12 @@ asked, because they fail in different ways:
 
 * **memory**: the k nearest x_i of the training rows, which are the best denoiser of the training rows themselves as σ → 0,
 
-      d(x) = (1/k) Σ_i ‖x − x_i‖² / r_i^¼,    r_i: the mean squared distance of x_i to its own k nearest
+      d(x) = (1/k) Σ_i ‖x − x_i‖² / r_i^½,    r_i: the mean squared distance of x_i to its own k nearest
 
   It forgets nothing, and it cannot interpolate: in many dimensions everything is far from everything. The divisor makes a step in a
-  sparse part of the data count a little less than the same step in a dense one (a local outlier factor divides by r_i). Nearness depends
-  on units, so it is measured in three (:class:`View`): in standard deviations, in which the tails of a column are long; after a power
-  transform of each column, which draws the tails in and leaves the gaps between modes (ranks would close them); and in standard deviations
-  with the columns' correlation taken out, in which a row that breaks their dependence is far.
+  sparse part of the data count less than the same step in a dense one (a local outlier factor divides by r_i). Nearness depends on units.
+  Those of a table are standard deviations, with the correlation of columns taken out (:class:`View`): a row that breaks their dependence
+  is far. Pixels and samples of signals are as they are.
 * **network**: the denoiser of a diffusion model, at four noise levels from 0.12 to 0.48 standard deviations; more noise blurs modes into
   one, and at less a category cannot be mistaken, so that it is not moved. It is asked what it makes of the row itself, without adding
   noise, so that a score has no randomness. It learns how columns depend on each other, between the rows.
@@ -26,18 +25,16 @@ All distances become comparable on the training rows (a row is not its own neigh
 
     score(x) = −Σ_j w_j (log d_j(x) − m_j) / s_j,    m_j, s_j: mean and standard deviation of log d_j over training rows
 
-with 1/3 of the weight for the memory in whichever of the first two units the row is nearer, 1/3 for the third, and 1/3 for the network,
-shared by the noise levels. (What is far in a tail is novel when it still is with the tails drawn in. What is beyond the dense end of a
-skewed column, which the power transform stretches, is novel when it is far in standard deviations too.) bench/novelty_design.py compares
-other units, divisors, levels and shares on tasks that the detector is not judged by. Every d_j is a sum over columns, so that each column's
-part is known: the score that a row would gain if the column alone were restored (:meth:`DenoisingNeighbours.gains`). Where correlation is
-taken out, each coordinate stands for the column that it is most like: the symmetric root of the covariance sees to that.
+with 2/3 of the weight for the memory and 1/3 for the network, shared by the noise levels. bench/novelty_design.py compares other units
+(among them a power transform of each column, and the nearer of two), divisors, levels and shares on tasks that the detector is not judged
+by; these are its choice, by a rule that was fixed beforehand. Every d_j is a sum over columns, so that each column's part is known: the
+score that a row would gain if the column alone were restored (:meth:`DenoisingNeighbours.gains`). Where correlation is taken out, each
+coordinate stands for the column that it is most like: the symmetric root of the covariance sees to that.
 
 References
     Ramaswamy, Rastogi & Shim, *Efficient algorithms for mining outliers from large data sets*, 2000 (distance to the k nearest neighbours).
     Breunig, Kriegel, Ng & Sander, *LOF: identifying density-based local outliers*, 2000; Zelnik-Manor & Perona, *Self-tuning spectral
     clustering*, 2004 (distances in units of the neighbours' own).
-    Yeo & Johnson, *A new family of power transformations to improve normality or symmetry*, 2000.
     Garthwaite & Koch, *Evaluating the contributions of individual variables to a quadratic form*, 2016 (columns' parts after whitening).
     Vincent, *A connection between score matching and denoising autoencoders*, 2011 (denoising estimates ∇ log p_σ).
     Mahmood, Oliva & Styner, *Multiscale score matching for out-of-distribution detection*, 2021 (its norm at several noise levels).
@@ -56,7 +53,6 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
-from scipy.stats import yeojohnson, yeojohnson_llf
 from sklearn.base import BaseEstimator
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.validation import check_is_fitted
@@ -65,25 +61,24 @@ from torch import Tensor
 from .. import rng
 from ..data.schema import Schema
 from ..errors import SavedModelError
-from ..estimator import load
+from ..estimator import load_model
 from ..models.diffusion import DDPM
 from ..prob.relax import Relaxation
+from ..saved import MEMORY
 from ..spec import Net, Train
 
 NEIGHBOURS = 5
-LOCAL = 0.25                # the power of the neighbours' own squared distance by which a distance is divided; 1 in a local outlier factor
+LOCAL = 0.5                 # the power of the neighbours' own squared distance by which a distance is divided; 1 in a local outlier factor
 MEMORY_SHARE = 2 / 3        # of the score; the rest is the network's
 LEVELS = tuple(np.geomspace(0.12, 0.48, 4).tolist())    # σ, in units of the features' standard deviation
+WEIGHTS = np.array([MEMORY_SHARE, *[(1 - MEMORY_SHARE) / len(LEVELS)] * len(LEVELS)])
 MOST_ROWS = 20_000          # in memory
 REFERENCE_ROWS = 2_000      # on which the distances are made comparable
 ROWS_AT_ONCE = 2**22        # numbers in a block of (rows, neighbours, features)
 STEPS, BATCH = 800, 128     # of the network's training
 FAR = 1e4                   # units, the farthest that a value can be: any more would overflow, and say nothing that this does not
-UNITS = ({}, {"power": True}, {"whitened": True})       # of the memory of a table; of the first two, that in which a row is nearer counts
-POWERS = np.linspace(-2, 4, 25)     # from which that of a column is taken; 1 changes nothing
 SHRINKAGE = 0.1             # of the covariance towards one variance for all coordinates, before correlation is taken out
 TINY = 1e-9                 # the least that a variance is
-MEMORY = "memory.safetensors"
 
 
 class View:
@@ -91,19 +86,20 @@ class View:
 
     Numbers of a table are in standard deviations, categories are one-hot, a blank has a mark of ±1. Pixels are from 0 to 1.
 
-    schema, rows : the stored training rows that means, deviations, powers and covariances are taken from.
-    power : numbers of a table pass Yeo and Johnson's transform of the greatest likelihood first.
-    whitened : coordinates times C^(−½), C = 0.9 cov + 0.1 (tr cov / F) I.
+    schema, rows : the stored training rows that means, deviations and covariances are taken from.
+    whitened : a table's coordinates times C^(−½), C = 0.9 cov + 0.1 (tr cov / F) I.
+    scale : what puts a column's numbers on a scale, given its training values.
     """
 
-    def __init__(self, schema: Schema, rows: np.ndarray, *, power: bool = False, whitened: bool = False):
+    def __init__(self, schema: Schema, rows: np.ndarray, *, whitened: bool = True, scale: type[Scale] | None = None):
         self.schema, self.axes = schema, None
         if not schema.is_table:
             self.n_columns = math.prod(rows.shape[1:])
             self.column = np.arange(self.n_columns)
             return
         self.n_columns = len(schema.blocks)
-        self.scales = {i: Scale(b.inverse(rows[:, i].astype(np.float64)), power) for i, b in enumerate(schema.blocks) if b.type == "number"}
+        self.scales = {i: (scale or Scale)(b.inverse(rows[:, i].astype(np.float64))) for i, b in enumerate(schema.blocks)
+                       if b.type == "number"}
         sizes = [b.n_codes if b.type == "category" else 1 + b.missing for b in schema.blocks]
         self.column = np.repeat(np.arange(self.n_columns), sizes)
         if whitened:
@@ -132,34 +128,24 @@ class View:
 
 
 class Scale:
-    """The values of a column in standard deviations from their mean; with ``power`` after Yeo and Johnson's transform."""
+    """The values of a column in standard deviations from their mean; of a constant column, any other value is one unit away."""
 
-    def __init__(self, values: np.ndarray, power: bool):
-        known = np.sort(values[~np.isnan(values)])
-        self.mean, self.deviation, self.power = known[0] if len(known) else np.nan, 0.0, 1.0
-        if len(known) and known[0] != known[-1]:
+    def __init__(self, values: np.ndarray):
+        known = values[~np.isnan(values)]
+        self.mean, self.deviation = known[0] if len(known) else np.nan, 0.0
+        if (known != self.mean).any():
             self.mean, self.deviation = known.mean(), known.std()
-        if not self.deviation:
-            return
-        if power:
-            few = self._standard(known[np.linspace(0, len(known) - 1, min(len(known), REFERENCE_ROWS)).round().astype(int)])
-            self.power = float(POWERS[np.argmax([yeojohnson_llf(p, few) for p in POWERS])])
-        z = yeojohnson(self._standard(known), self.power)
-        self.shift, self.unit = z.mean(), z.std()
-
-    def _standard(self, v: np.ndarray) -> np.ndarray:
-        return np.clip((v - self.mean) / self.deviation, -FAR, FAR)
 
     def __call__(self, v: np.ndarray) -> np.ndarray:
-        if not self.deviation:          # any other value is one unit away
+        if not self.deviation:
             return np.where(np.isnan(v), np.nan, v != self.mean)
-        return np.clip((yeojohnson(self._standard(v), self.power) - self.shift) / self.unit, -FAR, FAR)
+        return np.clip((v - self.mean) / self.deviation, -FAR, FAR)
 
 
 class Memory:
     """The distance to the k nearest remembered rows in units of their own distances, column by column.
 
-    known : r_i^¼ of the first of the rows, where it was measured before, ``(n,)``; that of the others is measured.
+    known : r_i^½ of the first of the rows, where it was measured before, ``(n,)``; that of the others is measured.
     """
 
     def __init__(self, view: View, rows: np.ndarray, known: np.ndarray | None = None):
@@ -172,7 +158,7 @@ class Memory:
             self.local = np.r_[self.local, (own + smallest(own)) ** LOCAL]
 
     def errors(self, stored: np.ndarray, *, themselves: bool = False) -> np.ndarray:
-        """(1/k) Σ_i (x − x_i)² / r_i^¼, summed over the coordinates of each column, ``(N, columns)``.
+        """(1/k) Σ_i (x − x_i)² / r_i^½, summed over the coordinates of each column, ``(N, columns)``.
 
         themselves : the rows are among those remembered, each of which is not its own neighbour.
         """
@@ -193,14 +179,14 @@ class Memory:
 
 
 class DenoisingNeighbours(BaseEstimator):
-    """A score for rows from what it takes to restore them: nearest training rows in several units, and a diffusion model's denoiser.
+    """A score for rows from what it takes to restore them: the nearest training rows, and a diffusion model's denoiser.
 
     Parameters
         random_state : seed of the network, and of which rows are remembered where there are more than 20,000.
 
     Each log-distance is standardised on training rows, none of which is its own neighbour there: a score falls by 1 where all distances
-    grow by one of their standard deviations. It is not 0 on average, since the units in which a row is nearer count, and a training row
-    that is scored again finds itself among its neighbours: only differences and ranks of scores say something.
+    grow by one of their standard deviations. A training row that is scored again finds itself among its neighbours: only differences and
+    ranks of scores say something.
     """
 
     condition_: ClassVar[None] = None       # its network knows no condition
@@ -242,43 +228,26 @@ class DenoisingNeighbours(BaseEstimator):
         """Add rows to the memory, as far as there is room; scales and the network stay as they are."""
         rows = np.concatenate([self.rows_, self.schema_.encode(X)])
         _, first = np.unique(_as_keys(rows), return_index=True)
-        self._keep(rows[np.sort(first)][:MOST_ROWS], self.n_scales_, [memory.local for memory in self.memories_])
+        self._keep(rows[np.sort(first)][:MOST_ROWS], self.n_scales_, self.memory_.local)
 
-    def _keep(self, rows: np.ndarray, n_scales: int, local: list[np.ndarray] | None = None) -> None:
-        """``rows`` are the memory; the first ``n_scales`` of them give the scales of the views, ``local`` the first rows' own distances."""
+    def _keep(self, rows: np.ndarray, n_scales: int, local: np.ndarray | None = None) -> None:
+        """``rows`` are the memory; the first ``n_scales`` of them give the scales of the view, ``local`` the first rows' own distances."""
         self.rows_, self.n_scales_ = rows, n_scales
-        units = UNITS if self.schema_.is_table else ({},)
-        self.memories_ = [Memory(View(self.schema_, rows[:n_scales], **unit), rows, known)
-                          for unit, known in zip(units, local or [None] * len(units), strict=True)]
+        self.memory_ = Memory(View(self.schema_, rows[:n_scales]), rows, local)
 
     def score_samples(self, X: Any) -> np.ndarray:
         """−Σ_j w_j (log d_j − m_j) / s_j of each row, ``(N,)``: higher is more like the training rows."""
-        standard = np.stack([self._standard(e, j) for j, e in enumerate(self._errors(self._stored(X)))])
-        return -(self._weights(standard) * standard).sum(0)
-
-    def _standard(self, errors: np.ndarray, j: int) -> np.ndarray:
-        """(log d_j − m_j) / s_j, ``(N,)``."""
-        return (np.log(errors.sum(1) + self.floors_[j]) - self.means_[j]) / self.deviations_[j]
-
-    def _weights(self, standard: np.ndarray) -> np.ndarray:
-        """w_j of each row, ``(J, N)``: of the first two units of a table the one in which the row is nearer counts, all else alike."""
-        views = len(self.memories_)
-        weights = np.full(standard.shape, (1 - MEMORY_SHARE) / len(LEVELS))
-        weights[:views] = MEMORY_SHARE / max(1, views - 1)
-        if views > 1:
-            weights[:2] *= np.arange(2)[:, None] == standard[:2].argmin(0)
-        return weights
+        logs = np.stack([np.log(e.sum(1) + floor) for e, floor in zip(self._errors(self._stored(X)), self.floors_, strict=True)])
+        return -(WEIGHTS / self.deviations_) @ (logs - self.means_[:, None])
 
     def gains(self, X: Any) -> np.ndarray:
         """The score that each row would gain if one column alone were restored, ``(N, columns)``; for images and signals
         ``(N, C, H, W)`` and ``(N, C, L)``."""
         stored = self._stored(X)
-        every = list(self._errors(stored))
-        weights = self._weights(np.stack([self._standard(e, j) for j, e in enumerate(every)]))
-        gains = np.zeros_like(every[0])
-        for errors, weight, floor, deviation in zip(every, weights, self.floors_, self.deviations_, strict=True):
+        gains = np.zeros((len(stored), math.prod(self.schema_.stored_shape)))
+        for errors, weight, floor, deviation in zip(self._errors(stored), WEIGHTS, self.floors_, self.deviations_, strict=True):
             total = errors.sum(1, keepdims=True) + floor
-            gains += weight[:, None] / deviation * np.log(total / np.maximum(total - errors, floor))
+            gains += weight / deviation * np.log(total / np.maximum(total - errors, floor))
         return gains.reshape(len(stored), *self.schema_.stored_shape)
 
     def _stored(self, X: Any) -> np.ndarray:
@@ -287,8 +256,7 @@ class DenoisingNeighbours(BaseEstimator):
 
     def _errors(self, stored: np.ndarray, *, themselves: bool = False) -> Iterator[np.ndarray]:
         """The J ways to measure a distance, one after another, each as its columns' parts ``(N, columns)``."""
-        for memory in self.memories_:
-            yield memory.errors(stored, themselves=themselves)
+        yield self.memory_.errors(stored, themselves=themselves)
         n_columns, column = math.prod(self.schema_.stored_shape), columns_of(self.network_.objective_.features)
         for sigma in LEVELS:
             yield by_column(displacement(self.network_, stored, sigma), column, n_columns)
@@ -298,7 +266,7 @@ class DenoisingNeighbours(BaseEstimator):
         check_is_fitted(self)
         folder = self.network_.save(path)
         arrays = {"rows": self.rows_, "n_scales": np.array([self.n_scales_]), "floors": self.floors_, "means": self.means_,
-                  "deviations": self.deviations_, "local": np.stack([memory.local for memory in self.memories_])}
+                  "deviations": self.deviations_, "local": self.memory_.local}
         save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, folder / MEMORY)
         return folder
 
@@ -306,11 +274,11 @@ class DenoisingNeighbours(BaseEstimator):
     def load(cls, path: str | os.PathLike, *, device: str = "auto") -> DenoisingNeighbours:
         """What :meth:`save` wrote."""
         model = cls()
-        model.network_ = load(path, device=device)
+        model.network_ = load_model(path, device=device)
         model.random_state = model.network_.seed_
         try:
             d = load_file(Path(path) / MEMORY)
-            model._keep(d["rows"], int(d["n_scales"][0]), list(d["local"]))
+            model._keep(d["rows"], int(d["n_scales"][0]), d["local"])
             model.floors_, model.means_, model.deviations_ = d["floors"], d["means"], d["deviations"]
         except (OSError, KeyError, IndexError, ValueError, SafetensorError) as error:
             raise SavedModelError(f"{Path(path) / MEMORY} is damaged ({error})", hint="restore it from a copy, or fit again") from error

@@ -20,11 +20,18 @@ stay on one side, since a copy is no new row. Where that part would be too small
 folds a model fitted on the other four scores the rows of the fold, and the model that is kept is fitted on all. The guarantee then holds
 up to how much the five models and the last one differ.
 
+**Categories that normal rows have one of each.** The share of rows whose category no other row has estimates the chance that the next
+normal row brings a new one (Good and Turing's estimate). Where that is not far below α, a new category is no sign of novelty: with
+``unseen="novel"`` such rows would use up the alarms, and no other row could be found. So new values count only in columns in which they
+use at most half of the alarms together, the rarest first; elsewhere they are taken for the column's most frequent one. With
+``unseen="error"`` a row that could not be scored does not calibrate: it is learnt from, and another one is held out in its place.
+
 **Why a row is novel.** Where a score is a sum of squared errors, each column's errors are its part of it (the autoencoders); the default
 knows the score that a row would gain if a column alone were restored. For any other family the same is measured: the column is replaced
 by its value in several normal rows, and the mean gain in score is what it contributed. Images are covered patch by patch.
 
 References
+    Good, *The population frequencies of species and the estimation of population parameters*, 1953.
     Vovk, Gammerman & Shafer, *Algorithmic learning in a random world*, 2005, chapter 4 (conformal anomaly detection).
     Laxhammar & Falkman, *Conformal prediction for distribution-independent anomaly detection in streaming vessel data*, 2010.
     Vovk, *Cross-conformal predictors*, 2015.
@@ -52,15 +59,14 @@ from .. import rng
 from ..data.blocks import to_float
 from ..data.schema import Schema, as_container, as_frame
 from ..errors import CalibrationWarning, CapabilityError, DataError, InvalidParameterError, SavedModelError, SchemaMismatchError
-from ..estimator import load
-from ..saved import WEIGHTS
+from ..estimator import load_model
+from ..saved import DETECTOR, MEMORY, WEIGHTS
 from ..spec import Interval, annotations, validate
 from ..train.loop import Reporter
 from ..train.reconstruction import Coder
-from .neighbours import MEMORY, DenoisingNeighbours, by_column, columns_of
+from .neighbours import DenoisingNeighbours, by_column, columns_of
 
-FORMAT = 2                  # of detector.json; a reader refuses a higher one
-DETECTOR = "detector.json"
+FORMAT = 3                  # of detector.json; a reader refuses a higher one
 HELD_OUT = 0.2              # share of the rows that calibrate
 MOST_HELD_OUT = 2_000       # more would make a p-value no more useful, unless the rate is so small that it needs them
 FOLDS = 5
@@ -84,12 +90,15 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         calibration : how rows are set aside for the threshold: ``"split"`` (a fifth of them, at most 2,000 or 2/α), ``"cross"`` (five
             folds, six fits) or ``"auto"``: a split where it leaves at least 2/α rows, else folds.
         unseen : what a category that no normal row had does, or a blank where none had one: ``"error"``, or ``"novel"``: its row is.
-            With ``"error"`` the rate is one among rows of known values: no others calibrate. With ``"novel"`` it is one among all rows.
+            With ``"error"`` the rate is one among rows of known values: no others calibrate. With ``"novel"`` it is one among all rows,
+            and a new category counts only in columns where normal rows seldom bring one (``ignored_`` names the others).
         random_state : seed of the split and, where it has none of its own, of the model.
 
     Attributes after ``fit``: ``model_`` (the fitted model), ``calibration_scores_`` (sorted), ``n_calibration_`` (how many), ``offset_``
     (the threshold), ``false_alarm_rate_`` (k/(n+1), the rate that so many rows can hold), ``notes_`` (what deserves a word),
-    ``normal_`` (rows that explanations borrow from), ``n_features_in_``, ``feature_names_in_``.
+    ``normal_`` (rows that explanations borrow from), ``own_values_`` (of columns in which some normal rows have a category that no other
+    row has, the share of such rows), ``ignored_`` (columns in which a new category does not count with ``unseen="novel"``),
+    ``n_features_in_``, ``feature_names_in_``.
 
     >>> detector = NoveltyDetector(false_alarm_rate=0.01).fit(X_normal)     # doctest: +SKIP
     >>> detector.predict(X), detector.p_values(X), detector.explain(X)      # doctest: +SKIP
@@ -126,11 +135,16 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
             raise DataError("too few rows to learn from and to calibrate on", expected=f"at least {FEWEST}", got=f"n_samples = {n}")
         if groups.max() + 1 < FEWEST:           # nothing but copies: then copies are what new rows will be
             groups = np.arange(n)
+        self._weigh_new_values(schema)
         parts = _parts(groups, 1 if how == "split" else min(FOLDS, groups.max() + 1), min(HELD_OUT, max(MOST_HELD_OUT, enough) / n), seed)
+        if self.unseen == "error":
+            parts = [_known(X, groups, held, seed, kinds, fill=how == "split") for held in parts]
+            if not sum(map(len, parts)):
+                raise DataError("each normal row has a category that no other row has, so that none can be held out to calibrate on",
+                                expected="columns whose values come again", got=_shares(self.own_values_),
+                                hint='leave such columns out, or give unseen="novel"')
         scores = []
         for held in parts:
-            if self.unseen == "error":
-                held = held[_known(X, np.setdiff1d(np.arange(n), held), held, kinds)]
             self.model_ = clone(model).fit(take(X, np.setdiff1d(np.arange(n), held)), kinds=kinds, progress=progress)
             scores.append(self.score_samples(take(X, held)) if len(held) else np.zeros(0))
         if how == "cross":
@@ -154,6 +168,14 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
             raise InvalidParameterError("a conditional model scores rows given a label, which new rows do not have",
                                         expected="conditional=False", got="conditional=True")
         return clone(self.model)
+
+    def _weigh_new_values(self, schema: Schema) -> None:
+        """How often normal rows bring a category of their own, and in which columns that is too often for it to be novel."""
+        self.own_values_ = {b.name: b.counts.count(1) / max(1, sum(b.counts)) for b in schema.blocks
+                            if b.type == "category" and b.dtype != "category" and 1 in b.counts}        # declared ones are all known
+        names = sorted(self.own_values_, key=self.own_values_.get)
+        together = np.cumsum([self.own_values_[name] for name in names])
+        self.ignored_ = [name for name, share in zip(names, together, strict=True) if share > float(self.false_alarm_rate) / 2]
 
     def _calibrate(self, scores: np.ndarray, normal: Any) -> NoveltyDetector:
         """The threshold that so many scores of normal rows give; ``normal`` are rows whose values explanations may borrow."""
@@ -179,6 +201,15 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
                                "than the row")
         if self.offset_ == -np.inf:
             self.notes_.append(f"no row can be novel at a false-alarm rate of {rate:g}: too many of the normal rows have no finite score")
+        elif self.offset_ < -UNSEEN / 2:
+            self.notes_.append(f"at a false-alarm rate of {rate:g} only rows with a new category or blank can be novel: a larger share of "
+                               "the normal rows has one")
+        if self.unseen == "novel" and self.ignored_:
+            shares = {name: self.own_values_[name] for name in self.ignored_}
+            self.notes_.append(f"a new category is not novel where normal rows often bring one: {_shares(shares)}")
+        if self.unseen == "error" and sum(self.own_values_.values()) > rate:
+            self.notes_.append(f"rows with a category that no other row has do not calibrate ({_shares(self.own_values_)}), and new rows "
+                               'like them will be refused; unseen="novel" takes them')
         return self
 
     @classmethod
@@ -194,6 +225,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         detector._prototype()
         detector.model_ = model
         detector._check_columns(None, reset=False)
+        detector._weigh_new_values(model.schema_)
         return detector._calibrate(np.asarray(scores, np.float64), normal)
 
     def _check_columns(self, X: Any, *, reset: bool) -> None:
@@ -245,6 +277,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         unseen = np.zeros((len(X), 1), bool)
         if self.unseen == "novel" and schema.is_table:
             X, unseen = _filled_in(X, schema)
+            unseen &= ~np.isin(schema.columns, self.ignored_)
         return X, unseen
 
     # -- explaining ------------------------------------------------------------------------------------------------------------
@@ -300,12 +333,10 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         folder = self.model_.save(path)
         schema, normal = self.model_.schema_, self.normal_
         neighbours = isinstance(self.model_, DenoisingNeighbours)
-        if not neighbours:
-            (folder / MEMORY).unlink(missing_ok=True)           # of a detector that was there before
         described = {
             "format": FORMAT, "model": "neighbours" if neighbours else "family", "sha256": _digests(folder),
             "default": self.model is None, "false_alarm_rate": float(self.false_alarm_rate), "calibration": self.calibration,
-            "unseen": self.unseen, "n_features_in": self.n_features_in_,
+            "unseen": self.unseen, "own_values": self.own_values_, "ignored": self.ignored_, "n_features_in": self.n_features_in_,
             "calibration_scores": [s if s > -np.inf else None for s in self.calibration_scores_.tolist()],
             "feature_names_in": list(map(str, getattr(self, "feature_names_in_", []))) or None,
             "normal": None if normal is None or not len(normal) else _finite(schema.encode(normal[schema.accepts(normal)])),
@@ -328,10 +359,11 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
             if d["format"] > FORMAT:
                 raise SavedModelError(f"{file} was written by a newer version", expected=f"format {FORMAT} or older", got=d["format"])
             _check_digests(file, d.get("sha256", {}))               # format 1 had none
-            model = (DenoisingNeighbours.load if d["model"] == "neighbours" else load)(path, device=device)
+            model = (DenoisingNeighbours.load if d["model"] == "neighbours" else load_model)(path, device=device)
             detector = cls(None if d["default"] else clone(model), false_alarm_rate=d["false_alarm_rate"], calibration=d["calibration"],
                            unseen=d["unseen"])
             detector.model_, detector.n_features_in_ = model, d["n_features_in"]
+            detector.own_values_, detector.ignored_ = d.get("own_values", {}), d.get("ignored", [])     # which format 2 had not
             if d["feature_names_in"]:
                 detector.feature_names_in_ = np.asarray(d["feature_names_in"], dtype=object)
             schema = model.schema_
@@ -392,9 +424,23 @@ def _parts(groups: np.ndarray, n_parts: int, share: float, seed: int) -> list[np
     return [np.flatnonzero(np.isin(groups, held))]
 
 
-def _known(X: Any, fitted: np.ndarray, held: np.ndarray, kinds: Any) -> np.ndarray:
-    """Which of the held-out rows have only categories that the fitted ones have, ``(len(held),)`` bool; the others must be learnt from."""
-    return Schema.fit(take(X, fitted), kinds=kinds).accepts(take(X, held))
+def _known(X: Any, groups: np.ndarray, held: np.ndarray, seed: int, kinds: Any, *, fill: bool) -> np.ndarray:
+    """The rows of a part whose categories some row beyond it has; with ``fill`` the next groups of :func:`_parts` in place of the rest."""
+    wanted, sizes, tried = len(held), np.bincount(groups), len(np.unique(groups[held]))
+    order = rng.numpy_generator(seed, "calibration").permutation(len(sizes))
+    while True:
+        known = held[Schema.fit(take(X, np.setdiff1d(np.arange(len(X)), held)), kinds=kinds).accepts(take(X, held))]
+        n_more = np.searchsorted(sizes[order[tried:]].cumsum(), wanted - len(known), side="right")
+        if not fill or not n_more:
+            return known
+        held = np.sort(np.r_[known, np.flatnonzero(np.isin(groups, order[tried : tried + n_more]))])
+        tried += n_more
+
+
+def _shares(shares: Mapping[str, float], n: int = 5) -> str:
+    """``city 12 %, …``: columns and shares of rows, the highest first."""
+    ranked = sorted(shares.items(), key=lambda item: -item[1])
+    return ", ".join(f"{name} {100 * share:.3g} %" for name, share in ranked[:n]) + (", …" if len(ranked) > n else "")
 
 
 def _filled_in(X: Any, schema: Schema) -> tuple[Any, np.ndarray]:
