@@ -37,7 +37,7 @@ def recorded(plane, shortcut, tmp_path_factory):
     folder = tmp_path_factory.mktemp("recorded")
     with pytest.MonkeyPatch.context() as few:
         few.setattr(steps, "STEPS", FEWER)
-        return steps.record(shortcut, plane, 0, folder, plane.schema.encode(shortcut.sample(100, random_state=0)), Clock()), folder
+        return steps.record(shortcut, plane, 0, folder, [(plane.schema.encode(shortcut.sample(100, random_state=0)), {})], Clock()), folder
 
 
 def test_a_point_for_each_number_of_steps(recorded, plane):
@@ -54,6 +54,17 @@ def test_a_point_is_judged_as_the_table_is(recorded, plane, shortcut):
     p = next(p for p in points if p["steps"] == 4)
     judged = plane.evaluator.evaluate(plane.schema.encode(shortcut.sample(plane.evaluator.n, random_state=0, steps=4)))
     assert {m: p[m] for m in steps.METRICS} == pytest.approx({m: judged[m] for m in steps.METRICS})
+
+
+def test_samples_of_the_table_are_not_judged_again(plane, shortcut, monkeypatch):
+    monkeypatch.setattr(steps, "STEPS", FEWER)
+    judge, seen = steps._Judge.__call__, []
+    monkeypatch.setattr(steps._Judge, "__call__", lambda self, rows: seen.append(rows) or judge(self, rows))
+    known = dict(zip(steps.METRICS, (0.5, 0.25, 0.125), strict=True))
+    rows = plane.schema.encode(shortcut.sample(plane.evaluator.n, random_state=0, steps=4))
+    points, _ = steps.curve(shortcut, plane, 0, Clock(), [(rows, known | {"recall": 1.0})], allowance_s=100.0)
+    assert len(seen) == len(points) - 1 and not any(np.array_equal(rows, s) for s in seen)
+    assert {m: points[1][m] for m in steps.METRICS} == known and "recall" not in points[1]
 
 
 def test_what_does_not_fit_into_the_time_is_left_out_and_said(plane, shortcut):
@@ -107,7 +118,7 @@ def test_fresh_rows_are_as_far_from_the_training_rows_as_usual(plane, tmp_path):
 def test_the_game_is_filmed_in_one_and_two_dimensions(plane, tmp_path, columns):
     parts = plane if len(columns) == 2 else Parts.of(load(plane.X_train[columns]), 0, None)
     model = GAN(train=Train(budget="60steps"), net=Net(width=(16,)), random_state=0).fit(parts.X_train)
-    assert steps.record(model, parts, 0, tmp_path, parts.test, Clock()) == []
+    assert steps.record(model, parts, 0, tmp_path, [(parts.test, {})], Clock()) == []
     with np.load(tmp_path / "trajectories" / "gan.npz") as file:
         a = dict(file)
     assert len(a["film_steps"]) == len(a["film_rows"]) == len(a["film_critic"]) == steps.FRAMES and a["film_steps"][-1] == 60
@@ -122,6 +133,6 @@ def test_a_table_of_many_columns_has_no_film_but_its_dependence(tmp_path):
     frame = pd.DataFrame({"a": rng.normal(size=300), "kind": rng.choice(["x", "y", "z"], 300), "c": rng.normal(size=300)})
     parts = Parts.of(load(frame), 0, None)
     model = GAN(train=Train(budget="5steps"), random_state=0).fit(parts.X_train)
-    assert steps.record(model, parts, 0, tmp_path, parts.test, Clock()) == [] and not (tmp_path / "trajectories").exists()
+    assert steps.record(model, parts, 0, tmp_path, [(parts.test, {})], Clock()) == [] and not (tmp_path / "trajectories").exists()
     with np.load(tmp_path / "associations" / "gan.npz") as file:
         assert file["real"].shape == (3, 3) and np.allclose(file["real"], file["generated"])        # the test rows stood in for samples

@@ -136,7 +136,7 @@ def _fit(fit: Fit, job: Job, parts: Parts, directory: Path, tell: Callable[[dict
         model.fit(parts.X_train, kinds=parts.kinds, progress=lambda event: tell({**event, "stage": "fit"}))
         fit_s = time.perf_counter() - start
     fit.history, fit.steps, fit.threads = model.history_, model.budget_steps_, _threads(model)
-    kept: np.ndarray | None = None
+    judged: list[steps.Judged] = []
     for row, options in samplers(name, cls).items():
         fit.enter(row, fit_s=fit_s, parameters=model.n_parameters_)
         tell({"stage": "sample"})
@@ -153,7 +153,7 @@ def _fit(fit: Fit, job: Job, parts: Parts, directory: Path, tell: Callable[[dict
             stored = parts.schema.encode(X)
             _judge(fit, job, parts, directory, row, stored)
         fit.enter(row, rows_per_s=rows_per_s, nfe=model.evaluations(**options), peak_memory_mib=max(memory.mib, sampling.mib))
-        kept = stored if kept is None else kept
+        judged.append((stored, {metric: values[0] for metric, values in fit.figures[row].items()}))
     if cls.capabilities & {"exact", "bound"}:
         with clock("metrics"):
             looks = {"draws": min(64, max(8, LOOKS // len(parts.test)))} if denoises(model) else {}
@@ -164,7 +164,7 @@ def _fit(fit: Fit, job: Job, parts: Parts, directory: Path, tell: Callable[[dict
             fit.enter(name, bits_per_dim=nats.scaled(-1 / (parts.schema.n_dims * math.log(2))))
     if job.keeps:
         with clock("pictures"):
-            _keep_model(fit, model, parts, directory, kept, clock)
+            _keep_model(fit, model, parts, directory, judged, clock)
 
 
 def _threads(model: Any) -> int:
@@ -226,7 +226,7 @@ def save_rows(directory: Path, name: str, parts: Parts, stored: np.ndarray) -> P
     return path
 
 
-def _keep_model(fit: Fit, model: Any, parts: Parts, directory: Path, samples: np.ndarray | None, clock: Clock) -> None:
+def _keep_model(fit: Fit, model: Any, parts: Parts, directory: Path, judged: list[steps.Judged], clock: Clock) -> None:
     """What the report and later commands want of the first seed: the model, its code, and its quality against steps."""
     name = fit.name
     model.save(directory / "models" / name)
@@ -235,10 +235,10 @@ def _keep_model(fit: Fit, model: Any, parts: Parts, directory: Path, samples: np
         fit.code, arrays = _code(model, parts)
         save_arrays(directory / "features" / f"{name}.npz", **arrays)
         fit.kept.append(f"features/{name}.npz")
-    if samples is None:
+    if not judged:
         return
     try:
-        fit.steps_curve = steps.record(model, parts, fit.seed, directory, samples, clock) or None
+        fit.steps_curve = steps.record(model, parts, fit.seed, directory, judged, clock) or None
     except Exception as error:      # an extra of the report: a family without it is as good a family, and the text says what went wrong
         write_text(directory / "errors" / f"{name}-steps.txt", "".join(traceback.format_exception(error)))
         fit.steps_curve = []

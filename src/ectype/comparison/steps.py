@@ -20,6 +20,7 @@ import csv
 import inspect
 import io
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,17 +54,17 @@ PATHS, PATH_STEPS, FRAMES = 160, 48, 24     # of a trajectory in the plane
 FILM_STEPS, FILM_POINTS, FILM_CELLS = 1500, 160, 32     # of a game: steps trained, points in a frame of the plane, cells along an axis
 FILM_DATA = 2000            # samples that a density is taken from
 NEAREST = 8                 # samples whose neighbours are kept
+Judged = tuple[np.ndarray, Mapping[str, float]]     # stored rows and their figures
 
 
-def record(model: Any, parts: Parts, seed: int, directory: Path, stored: np.ndarray,
-           clock: Clock) -> list[dict[str, Any]]:
+def record(model: Any, parts: Parts, seed: int, directory: Path, judged: Sequence[Judged], clock: Clock) -> list[dict[str, Any]]:
     """The steps curve of a fitted model, empty for a family that has no number of steps; trajectories and neighbours go to ``directory``.
 
-    stored : the samples of the family's own row, stored; the nearest training rows of the first ones are kept.
+    judged : the stored samples of its rows of the table, the family's own first, whose nearest training rows are kept, and their figures.
 
     Raises :class:`DataFileError` for a folder that cannot be written.
     """
-    name = family_name(model)
+    name, stored = family_name(model), judged[0][0]
     _keep_nearest(directory / "neighbours", name, parts, stored[:NEAREST])
     if parts.schema.is_table and len(parts.schema.blocks) > 1:
         save_arrays(directory / "associations" / f"{name}.npz", real=association(parts.evaluator.test, parts.schema),
@@ -71,7 +72,7 @@ def record(model: Any, parts: Parts, seed: int, directory: Path, stored: np.ndar
     arrays: dict[str, np.ndarray] = {}
     points: list[dict[str, Any]] = []
     if trajectories.denoises(model):
-        points, arrays = curve(model, parts, seed, clock)
+        points, arrays = curve(model, parts, seed, clock, judged)
         arrays |= _ways(model, parts, seed)
     elif isinstance(model, GAN):
         arrays = _film(model, parts)
@@ -88,17 +89,19 @@ def allowance(fit_s: float) -> float:
 # ------------------------------------------------------------------------------------------------------------------ the curve
 
 
-def curve(model: Any, parts: Parts, seed: int, clock: Clock, *,
+def curve(model: Any, parts: Parts, seed: int, clock: Clock, judged: Sequence[Judged] = (), *,
           allowance_s: float | None = None) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     """Points of the steps curve, and arrays ``steps (k,)`` and ``step_rows (k, n, …)``: a few samples for each number of steps.
 
     A point is ``{steps, sampler, nfe, c2st, coverage, frechet_features, rows_per_s, samples, floor, left_out}``: ``samples`` are the rows
-    that the figures are taken from, ``floor`` what as many unseen real rows score, ``left_out`` None, or why there are no figures.
+    that the figures are taken from, ``floor`` what as many unseen real rows score, ``left_out`` None, or why there are no figures. Samples
+    that are those of a row of the table, among ``judged``, are not judged again.
     """
     evaluator, allowance_s = parts.evaluator, allowance(model.fit_s_) if allowance_s is None else allowance_s
     n = min(evaluator.n, ROWS)
-    judge = _Judge(evaluator, n, seed)
-    known = evaluator.floor() if n == evaluator.n else judge(evaluator.holdout[:n])
+    with clock("metrics"):
+        judge = _Judge(evaluator, n, seed)
+        known = evaluator.floor() if n == evaluator.n else judge(evaluator.holdout[:n])
     floor = {metric: known[metric] for metric in METRICS}
     points, kept = [], []
     start, sampling, judging = time.perf_counter(), 0.0, 0.0        # seconds of one evaluation of all rows, and of judging them
@@ -120,9 +123,9 @@ def curve(model: Any, parts: Parts, seed: int, clock: Clock, *,
         began = time.perf_counter()
         stored = parts.schema.encode(X)
         with clock("metrics"):
-            figures = judge(stored)
-        points.append(point | figures | {"rows_per_s": n / took, "samples": n, "floor": floor, "left_out": None})
-        judging = time.perf_counter() - began
+            figures = next((f for rows, f in judged if np.array_equal(rows, stored, equal_nan=True)), None) or judge(stored)
+        points.append(point | {m: figures[m] for m in METRICS} | {"rows_per_s": n / took, "samples": n, "floor": floor, "left_out": None})
+        judging = max(judging, time.perf_counter() - began)     # what was judged before takes no time, and says nothing of the next
         kept.append((steps, _few(model, X)))
     rows = {} if any(few is None for _, few in kept) else {"steps": np.array([k for k, _ in kept]),
                                                            "step_rows": np.stack([few for _, few in kept])}
