@@ -7,7 +7,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from ectype.data.schema import Schema
-from ectype.metrics.c2st import _cnn_logits, auroc, c2st
+from ectype.metrics.c2st import _cnn_logits, _tree_logits, auroc, c2st
 from ectype.metrics.threads import one_thread
 
 
@@ -39,6 +39,14 @@ def test_tables_of_one_distribution_are_at_chance_on_average():
     schema = Schema.fit(mixed(500, 0))
     values = [c2st(schema.encode(mixed(200, 2 * s + 1)), schema.encode(mixed(200, 2 * s + 2)), schema, s) for s in range(4)]
     assert np.mean(values) == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_bin_for_each_level_of_a_pixel_grows_the_same_trees():
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 17, (300, 12)).astype(np.float32), np.repeat([0, 1], 150)
+    x[:150, 3] += rng.integers(0, 2, 150)
+    few, many = (_tree_logits(x[::2], y[::2], x[1::2], None, bins, 0) for bins in (18, 255))
+    assert np.array_equal(few, many) and auroc(few, y[1::2] == 1) != 0.5
 
 
 def test_disjoint_tables_are_told_apart():

@@ -17,7 +17,8 @@ from .kernels import band_powers
 from .spaces import PrincipalComponents, Samples
 from .uncertainty import Estimate, auroc_and_variance
 
-TREE_CATEGORIES = 255       # what the histograms of boosted trees can hold; columns with more are split by frequency rank
+TREE_BINS = 255             # most that the histograms of boosted trees can hold; pixels of fewer levels get one for each, which costs less
+TREE_CATEGORIES = TREE_BINS     # columns with more are split by frequency rank
 TREE_PIXELS = 256
 TREE_COMPONENTS = 64
 TREES, TREE_RATE = 60, 0.1
@@ -46,10 +47,12 @@ def c2st_estimate(real: np.ndarray, generated: np.ndarray, schema: Schema, seed:
     n_folds = min(5 if schema.is_table and len(rows) <= 2000 else 3, len(real), len(generated))
     rng = numpy_generator(seed, "c2st")
     fold = np.concatenate([rng.permutation(n) % n_folds for n in (len(real), len(generated))])
+    bins = TREE_BINS
     if schema.is_image:
         flat = rows.reshape(len(rows), -1)
         pixels = np.sort(rng.permutation(flat.shape[1])[:TREE_PIXELS])
         columns, categorical = flat[:, pixels].astype(np.float32), None
+        bins = int(np.clip(schema.blocks[0].levels, 2, TREE_BINS))
     elif schema.is_signal:
         columns, categorical = signal_columns(rows, schema, seed), None
     else:
@@ -57,7 +60,7 @@ def c2st_estimate(real: np.ndarray, generated: np.ndarray, schema: Schema, seed:
     folds = []
     for k in range(n_folds):
         fit, test = fold != k, fold == k
-        scores = _tree_logits(columns[fit], positive[fit], columns[test], categorical, seed_of(seed, "c2st", k) % 2**32)
+        scores = _tree_logits(columns[fit], positive[fit], columns[test], categorical, bins, seed_of(seed, "c2st", k) % 2**32)
         if schema.is_image:
             scores = scores + _cnn_logits(rows[fit], positive[fit], rows[test], seed, "c2st", k)
         folds.append(auroc_and_variance(scores, positive[test] == 1))
@@ -77,14 +80,15 @@ def signal_columns(rows: np.ndarray, schema: Schema, seed: int) -> np.ndarray:
     return np.concatenate([components(rows), band_powers(rows)], axis=1, dtype=np.float32)
 
 
-def _tree_logits(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, categorical: list[bool] | None, seed: int) -> np.ndarray:
+def _tree_logits(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, categorical: list[bool] | None, bins: int,
+                 seed: int) -> np.ndarray:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     blank = np.isnan(x).all(0)          # nothing to bin: such a column says nothing
     x, x_test = np.where(blank, 0, x), np.where(blank, 0, x_test)
     trees = HistGradientBoostingClassifier(max_iter=TREES, learning_rate=TREE_RATE, max_leaf_nodes=15,
                                            min_samples_leaf=min(20, max(1, len(x) // 20)), early_stopping=False,
-                                           categorical_features=categorical, random_state=seed)
+                                           categorical_features=categorical, max_bins=bins, random_state=seed)
     return trees.fit(x, y).decision_function(x_test)
 
 

@@ -55,7 +55,8 @@ class ConvNet(nn.Module):
         h = ((images.float() - self.offset) / self.scale).contiguous(memory_format=torch.channels_last)
         for convolution in self.convolutions:
             h = convolution(h).relu_()
-        return self.hidden(adaptive_avg_pool2d(h, self.pool).flatten(1))
+        h = h if h.shape[2:] == self.pool else adaptive_avg_pool2d(h, self.pool)
+        return self.hidden(h.flatten(1))
 
     def forward(self, images: Tensor) -> Tensor:
         """Class logits, ``(N, n_classes)``."""
