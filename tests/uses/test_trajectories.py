@@ -11,6 +11,7 @@ from ectype.models.autoencoder import Autoencoder
 from ectype.models.diffusion import DDPM
 from ectype.models.flow_matching import FlowMatching
 from ectype.models.shortcut import Shortcut
+from ectype.models.truncated import TruncatedDiffusion
 from ectype.spec import Net, Train
 from ectype.uses import trajectories
 
@@ -40,6 +41,14 @@ def test_noise_grows_as_the_family_says(models, table, name):
     eps = (there.x_t - alpha[None, :, None] * f[:, None]) / sigma[None, :, None]
     assert there.x_t.shape == (20, 3, 2) and there.guess is None
     assert np.allclose(eps, eps[:, :1], atol=1e-4) and 0.5 < eps.std() < 1.5       # one draw for all times
+
+
+def test_the_way_to_noise_ends_where_the_training_does(table):
+    model = TruncatedDiffusion(train=Train(budget="20+10steps", validation=0), net=Net(width=(16,)), random_state=0).fit(table[["a", "b"]])
+    last = model.objective_.last
+    assert 0 < last < 1 and trajectories.forward(model, table[["a", "b"]][:3], [0.0, last]).x_t.shape == (3, 2, 2)
+    with pytest.raises(InvalidParameterError, match=rf"\[0, {last:g}\]"):
+        trajectories.forward(model, table[["a", "b"]][:3], [0.0, 1.0])
 
 
 def _time(t: float):

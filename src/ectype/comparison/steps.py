@@ -180,7 +180,7 @@ def _ways(model: Any, parts: Parts, seed: int) -> dict[str, np.ndarray]:
     if model.schema_.is_table and plane is None:
         return {}
     rows, frames = (PATHS, FRAMES) if plane else (SHOWN, TIMES)
-    times = np.linspace(0, 1, frames)
+    times = np.linspace(0, model.objective_.last, frames)
     there = trajectories.forward(model, parts.X_test[:rows], times, random_state=seed)
     back = trajectories.reverse(model, rows, PATH_STEPS, random_state=seed)
     back = back.at(np.unique(np.linspace(0, PATH_STEPS, frames).round().astype(int)))

@@ -56,14 +56,16 @@ def denoises(model: GenerativeModel) -> bool:
 
 @torch.no_grad()
 def forward(model: GenerativeModel, X: Any, times: Any, *, random_state: Any = 0) -> Trajectories:
-    """Real rows with the noise that the model sees at each of ``times`` in [0, 1].
+    """Real rows with the noise that the model sees at each of ``times``, from 0 to the largest that it is trained on
+    (``model.objective_.last``): 1, but for truncated diffusion.
 
-    Raises :class:`CapabilityError` for a family that does not restore noise, :class:`InvalidParameterError` for a time outside [0, 1].
+    Raises :class:`CapabilityError` for a family that does not restore noise, :class:`InvalidParameterError` for a time outside of these.
     """
     objective = _require(model)
     times = np.asarray(times, np.float64)
-    if times.ndim != 1 or not len(times) or not ((times >= 0) & (times <= 1)).all():
-        raise InvalidParameterError("times is out of its domain", expected="one time in [0, 1] or more", got=times.tolist())
+    if times.ndim != 1 or not len(times) or not ((times >= 0) & (times <= objective.last)).all():
+        raise InvalidParameterError("times is out of its domain", expected=f"one time in [0, {objective.last:g}] or more",
+                                    got=times.tolist())
     f = objective.scaled(model._encode(X).to(model._device))
     eps = rng.Rows(rng.as_seed(random_state), 0, len(f), model._device).normal(*objective.shape)
     levels = [objective.at(t[None]) for t in torch.as_tensor(times, dtype=torch.float32, device=model._device)]
