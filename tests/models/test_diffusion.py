@@ -503,6 +503,16 @@ def test_discrete_columns_have_a_bound_and_no_flow():
         model.log_likelihood(X, method="flow")
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "float32"])
+def test_the_bound_is_that_of_the_network_that_samples(precision):
+    X, seen = np.random.default_rng(0).integers(0, 17, (40, 4, 4)).astype(np.uint8), []
+    model = ectype.DDPM(train=ectype.Train(budget="3steps", device="cpu", precision=precision), net=Net(width=(8,)), random_state=0).fit(X)
+    model.objective_.network.register_forward_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
+    model.sample(3, sampler="dpm", steps=3, random_state=0)
+    assert np.isfinite(model.log_likelihood(X[:5], draws=2)).all()
+    assert len(seen) == 3 + 4 and set(seen) == {precision == "bfloat16"}
+
+
 # -- conditions, guidance, known parts -------------------------------------------------------------------------------------------------------
 
 def test_guidance_moves_away_from_the_unconditional():

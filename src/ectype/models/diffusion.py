@@ -57,6 +57,7 @@ from ..prob.schedule import ENDS, Schedule, ScheduleName
 from ..prob.solvers import Sampler, Variance, evaluations, flow_log_prob
 from ..rng import Keyed, Shared
 from ..spec import PRESET, Interval, Net, PositiveInt, Share, Train, annotations, validate
+from ..train.device import arithmetic
 from ..train.noising import Denoising, check_steps
 
 Prediction = Literal["v", "noise", "data"]
@@ -257,15 +258,17 @@ class DDPM(GenerativeModel):
         """A lower bound of log p(x) of each row, ``(N,)``, in nats: a density in the user's units for continuous values, a probability for
         the others.
 
-        method : ``"bound"``, the variational bound, or ``"flow"``, the probability flow from data to noise: exact for continuous data but
-            for its steps, a bound for pixels; not for tables with discrete columns, which have no density.
+        method : ``"bound"``, the variational bound of the network in the arithmetic that it is trained and sampled in, or ``"flow"``, the
+            probability flow from data to noise: exact for continuous data but for its steps, a bound for pixels; not for tables with
+            discrete columns, which have no density.
         draws : times at which the variational bound looks.  steps : of the probability flow.
         """
         given, hints = {"method": method, "draws": draws, "steps": steps}, annotations(type(self).log_likelihood)
         validate("DDPM.log_likelihood", given, {k: v for k, v in hints.items() if k in given})
         x, c = self._given(X, condition)
         if method == "bound":           # noise by content: that of 64 draws alone would be most of the mean over rows
-            values = self._by_batch(x, c, lambda x, c: self.objective_.log_prob(x, c, Keyed(0, x), draws))
+            with arithmetic(self.objective_, self._device, self.train_.precision)():        # the bound of the network that samples
+                values = self._by_batch(x, c, lambda x, c: self.objective_.log_prob(x, c, Keyed(0, x), draws))
             return values.astype(np.float64) + self._in_users_units(x)
         if self.schema_.is_table and any(b.type == "category" or b.missing or b.discrete or b.spikes for b in self.schema_.blocks):
             raise InvalidParameterError("a table with discrete columns has no density for the probability flow",
