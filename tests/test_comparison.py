@@ -20,6 +20,7 @@ from joblib import parallel_config
 
 from ectype import registry
 from ectype.comparison import compare
+from ectype.comparison.book import label_of
 from ectype.comparison.fits import affordable
 from ectype.comparison.intervals import ALIKE, Moderation, interval, moderation, separate, student
 from ectype.comparison.marks import (
@@ -254,6 +255,10 @@ def test_other_samplers_of_the_same_weights_are_rows(finished):
     assert (wide["metrics"]["nfe"]["mean"], base["metrics"]["nfe"]["mean"]) == (1000, 1)
     assert wide["metrics"]["fit_s"]["values"] == base["metrics"]["fit_s"]["values"]
     assert wide["metrics"]["coverage"]["mean"] > base["metrics"]["coverage"]["mean"] + 0.2
+
+
+def test_rows_are_named_in_words():
+    assert [label_of(registry.load(name)) for name in ("ddpm", "vae", "truncated")] == ["DDPM", "VAE", "Truncated diffusion"]
 
 
 def test_progress_counts_to_the_end(finished):

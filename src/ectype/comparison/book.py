@@ -12,6 +12,7 @@ import json
 import math
 import os
 import platform
+import re
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -102,10 +103,10 @@ class Book:
         self.floor: dict[str, Estimate] = {}
         self.models: dict[str, Row] = {}
         for name, cls in families.items():
-            title = registry.entry(name).title
+            title, label = registry.entry(name).title, label_of(cls)
             for row, options in samplers(name, cls).items():
                 preset = row.removeprefix(name).removeprefix("-")
-                self.models[row] = Row(f"{cls.__name__} {preset}".strip(), f"{title}, sampler {preset}" if preset else title, name, options)
+                self.models[row] = Row(f"{label} {preset}".strip(), f"{title}, sampler {preset}" if preset else title, name, options)
         self.dummies = {name: Row(name.replace("_", " ").capitalize(), f"{d.title}. {d.meaning}") for name, d in DUMMIES.items()}
         save_rows(directory, "real", parts, parts.test)
 
@@ -197,6 +198,11 @@ class Book:
         return {"name": d.name, "kind": "table" if schema.is_table else schema.container, "rows": d.n_rows, "fingerprint": d.fingerprint,
                 "label": d.label, "schema": [_summary(b) for b in schema.blocks], "split": self.parts.sizes,
                 "notes": list(dict.fromkeys((*d.notes, *schema.notes)))}
+
+
+def label_of(family: type) -> str:
+    """The name of a family in a row: its class's, in words where it has several."""
+    return re.sub(r"(?<=[a-z])[A-Z]", lambda letter: f" {letter[0].lower()}", family.__name__)
 
 
 def _known(metric: str, row: Row) -> dict[int, Any]:

@@ -111,7 +111,7 @@ def steps_curve(measured: Sequence[Mapping[str, Any]], beside: Sequence[Mapping[
 
         parts.append(text(0, base - HEIGHT - 14, words, "title"))
         for v in np.linspace(bottom, top, 3):
-            parts += [line(LEFT, y(v), WIDTH - RIGHT, y(v), "grid"), text(LEFT - 7, y(v) + 4, short(round(float(v), 4)), "tick", "end")]
+            parts += [line(LEFT, y(v), WIDTH - RIGHT, y(v), "grid"), text(LEFT - 7, y(v) + 4, short(float(f"{v:.2g}")), "tick", "end")]
         floor = (measured[0].get("floor") or {}).get(metric)
         if floor is not None:
             parts.append(line(LEFT, y(floor), WIDTH - RIGHT, y(floor), "dummy"))
