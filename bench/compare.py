@@ -3,25 +3,34 @@
 ``python -m bench.compare [JOBS]`` (1). The command runs in a process of its own, from its start to the page; one job is one core's work.
 ``python -m bench.compare processor`` repeats the steps of the last run in this process and counts seconds of the processor: on a machine
 that does other things too, that is what the run would take on a core of its own. ``bench/results/compare_digits.json`` holds the outcome.
+
+``python -m bench.compare twice [DATA …]`` (digits) makes one comparison of all families, with a budget in steps and one seed, two times, and
+lists where the two ``results.json`` differ, and where they do so beyond what docs/results.md calls timings: ``compare_twice.json``.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 from bench.record import ROOT, write
+from ectype import registry
 from ectype.comparison import compare
 from ectype.report import write_report
 
 BAR_S, METRICS_SHARE = 300, 0.10
+STEPS, STAGES = "60steps", {"truncated": "40+20steps"}      # of the comparison that is made twice
+TIMINGS = re.compile(r"^/(environment|spent_s)/|/(rows_per_s|fit_s|peak_memory_mib)(/|$)|^/marks/[^/]+/(why/)?speed$|/fast_sampling$"
+                     r"|^/pick/")       # the pick says who is fast
 COMMAND = "from ectype.cli import main; raise SystemExit(main())"
 
 
@@ -68,12 +77,34 @@ def repeat(folder: Path, steps: dict[str, list[int]]) -> dict:
     return found(folder, results, took, 1) | {"processor_s": round(took, 1), "peak_memory_mib": round(usage.ru_maxrss / 1024)}
 
 
+def leaves(tree: Any, path: str = "") -> dict[str, Any]:
+    """The values of a tree of JSON by their paths; of steps curves, without the points that there was no time for."""
+    if isinstance(tree, dict):
+        return {p: v for k, branch in tree.items() for p, v in leaves(branch, f"{path}/{k}").items()}
+    if isinstance(tree, list):
+        kept = [b for b in tree if not (path.endswith("steps_curve") and b["left_out"])]
+        return {p: v for k, branch in enumerate(kept) for p, v in leaves(branch, f"{path}/{k}").items()}
+    return {path: tree}
+
+
+def twice(data: str) -> dict:
+    """Two runs of one comparison, and where what they write differs."""
+    budget = {name: STAGES.get(name, STEPS) for name in registry.compared()}
+    with tempfile.TemporaryDirectory() as folder:
+        first, second = (leaves(compare(data, budget=budget, seeds=1, out=Path(folder) / run).results) for run in ("first", "second"))
+    differ = sorted(p for p in first.keys() | second.keys() if first.get(p) != second.get(p))
+    return {"budget": budget, "values": len(first), "differ": differ, "beyond_timings": [p for p in differ if not TIMINGS.search(p)]}
+
+
 def main() -> None:
     if sys.argv[1:] == ["processor"]:
         steps = json.loads((ROOT / "bench" / "results" / "compare_digits.json").read_text(encoding="utf-8"))["steps"]
         with tempfile.TemporaryDirectory() as folder:
             write("compare_digits", {"budget": "the steps that 8s became", "seconds": "of the processor", "seeds": 3,
                                      **repeat(Path(folder) / "digits", steps)})
+        return
+    if sys.argv[1:2] == ["twice"]:
+        write("compare_twice", {"seeds": 1, "data": {data: twice(data) for data in sys.argv[2:] or ["digits"]}})
         return
     jobs = int(sys.argv[1]) if len(sys.argv) > 1 else 1
     with tempfile.TemporaryDirectory() as folder:
