@@ -62,7 +62,7 @@ def table(folder, figures=None, **changes) -> dict:
 
 @pytest.mark.parametrize(("changes", "said"), [
     ({}, "A code of 3 numbers for the 12 of a row."), ({}, "averaged over 60 test rows: 1.50; by PCA of the same width, 2.00. That is 25% less"),
-    ({"error": 3.0}, "That is 50% more"), ({"error": 2.01}, "That is the same."), ({"width": 1}, "A code of 1 number for"),
+    ({"error": 3.0}, "That is 50% more"), ({"error": 9.0}, "That is 4.5 times as much: at this width, PCA keeps more."), ({"error": 2.01}, "That is the same."), ({"width": 1}, "A code of 1 number for"),
     ({"pca_error": None}, "as wide as the row or wider, where PCA would be a copy"),
     ({"from_code_error": 1.0}, "test rows: from the code alone 1.00; by PCA of the same width, 2.00. That is 50% less"),
     ({"from_code_error": 3.0}, "That is 50% more: at this width, PCA keeps more. With the recorded positions"),

@@ -151,7 +151,7 @@ def bars(names: Sequence[str], real: Sequence[float], generated: Sequence[float]
     parts = []
     for i, (name, r, g) in enumerate(zip(names, real, generated, strict=True)):
         y = 2 + row * i
-        parts += [text(start - 6, y + 11, name if len(name) <= 13 else name[:12] + "…", "tick", "end"),
+        parts += [text(start - 6, y + 11, name if len(name) <= 11 else name[:10] + "…", "tick", "end"),
                   f'<rect x="{start}" y="{y + 2}" width="{fmt(r / top * span)}" height="{row - 5}" class="real"/>',
                   line(start, y + row / 2, start + g / top * span, y + row / 2, f"stroke {colour(index)}"),
                   marker("circle", start + g / top * span, y + row / 2, 3, f"mark {colour(index)}")]

@@ -75,8 +75,9 @@ def _gain(error: float, pca: float) -> str:
     change = error / pca - 1 if pca > 0 else 0.0
     if abs(change) <= ALIKE:
         return "That is the same."
-    meaning = "less: what the non-linearity buys" if change < 0 else "more: at this width, PCA keeps more"
-    return f"That is {abs(change):.0%} {meaning}."
+    if change < 0:
+        return f"That is {-change:.0%} less: what the non-linearity buys."
+    return f"That is {f'{change:.0%} more' if change < 1 else f'{short(error / pca)} times as much'}: at this width, PCA keeps more."
 
 
 def _numbers(n: int) -> str:
@@ -268,7 +269,7 @@ def _weight_cells(w: np.ndarray, schema: Sequence[Mapping[str, Any]], label: str
     parts = []
     for j, i in enumerate(shown):
         name = str(schema[i]["name"])
-        parts.append(charts.text(left - 6, j * row + 11, name if len(name) <= 14 else name[:13] + "…", "tick", "end"))
+        parts.append(charts.text(left - 6, j * row + 11, name if len(name) <= 12 else name[:11] + "…", "tick", "end"))
         parts += [f'<rect x="{left + u * cell}" y="{j * row}" width="{cell - 1}" height="{row - 1}" '
                   f'class="{"plus" if v > 0 else "minus"}" opacity="{abs(v) / top:.2f}"/>' for u, v in enumerate(w[:, i])]
     words = f"What its first layer looks for: the weights of {len(w)} of its units, side by side, blue positive, orange negative"
