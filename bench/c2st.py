@@ -23,7 +23,8 @@ from ectype.metrics.dummies import gaussian_mixture
 from ectype.metrics.threads import one_thread
 
 SETTINGS = {
-    "60 trees, batches of 64": {"TREES": 60, "TREE_RATE": 0.1, "CNN_BATCH": 64, "CNN_STEPS": 40},
+    "60 trees, batches of 64": {"TREES": 60, "TREE_RATE": 0.1, "CNN_BATCH": 64, "CNN_STEPS": 24},
+    "60 trees, 40 batches of 64": {"TREES": 60, "TREE_RATE": 0.1, "CNN_BATCH": 64, "CNN_STEPS": 40},
     "30 trees, batches of 128": {"TREES": 30, "TREE_RATE": 0.2, "CNN_BATCH": 128, "CNN_STEPS": 20},
     "20 trees, batches of 128": {"TREES": 20, "TREE_RATE": 0.3, "CNN_BATCH": 128, "CNN_STEPS": 20},
 }
