@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 from ectype.data.schema import Schema
 from ectype.metrics.c2st import _cnn_logits, _tree_logits, auroc, c2st
+from ectype.metrics.convnet import one_cycle
 from ectype.metrics.threads import one_thread
 
 
@@ -96,3 +97,13 @@ def test_the_seed_decides_and_nothing_else(make, monkeypatch):
     np.random.seed(5)
     assert c2st(real, fake, schema, seed=1) == first
     assert c2st(real, fake, schema, seed=2) != first
+
+
+def test_the_rate_goes_up_and_down_as_torch_says():
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=3e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=31)
+    for step in range(30):
+        group = optimizer.param_groups[0]
+        assert one_cycle(step, 31) == {"lr": pytest.approx(group["lr"], rel=1e-12), "betas": pytest.approx(group["betas"], rel=1e-12)}
+        optimizer.step()
+        schedule.step()

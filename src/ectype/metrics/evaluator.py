@@ -130,18 +130,20 @@ class Evaluator:
     def _measure(self, rows: np.ndarray, suspects: np.ndarray, seed: int) -> dict[str, Estimate]:
         """``rows`` against the test part; ``suspects`` are who is asked for memorisation, which the holdout cannot be."""
         values = {"c2st": c2st_estimate(self.test, rows, self.schema, seed)}
-        for name, space in (("pca", self.pca), ("features", self.features)):
-            (test, real, scale), found = self._gaussians[name], space(rows)
+        position, places = self.position(rows), {"pca": self.pca(rows), "features": self.features(rows)}
+        for name, found in places.items():
+            test, real, scale = self._gaussians[name]
             distance = frechet_distance(real, fit_gaussian(found)) / scale
             values[f"frechet_{name}"] = Estimate.positive(distance, resampled_distance(test, found, seed, "resampled", name) / scale**2)
             if name == "features":
                 width = np.sqrt(scale / test.shape[1])      # the kernel's unit: one standard deviation of an average feature
                 values["kernel_distance"] = kernel_distance((test - real.mean) / width, (found - real.mean) / width)
         test, directions, spread = self._slices
-        slices = sliced_estimate(test, self.position(rows), directions, seed, "resampled", "slices")
+        slices = sliced_estimate(test, position, directions, seed, "resampled", "slices")
         values["sliced_wasserstein"] = slices.scaled(1 / spread)
         test, radii = self._balls
-        values |= neighbourhood_estimates(test, self.manifold(rows), NEIGHBOURS, radii)
+        around = self.manifold.of(position, places["features"]) if isinstance(self.manifold, Joined) else position
+        values |= neighbourhood_estimates(test, around, NEIGHBOURS, radii)
         if self.schema.is_table:
             values["correlation_difference"] = association_estimate(self.test, rows, self.schema, seed, "resampled", "association")
         if self.inception is not None:

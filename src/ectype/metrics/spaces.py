@@ -185,7 +185,11 @@ class Joined:
         self.scales = [unit(np.sqrt(f(rows).var(0, dtype=np.float64).sum())) for f in maps]
 
     def __call__(self, stored: np.ndarray) -> np.ndarray:
-        return np.concatenate([f(stored) / scale for f, scale in zip(self.maps, self.scales, strict=True)], axis=1)
+        return self.of(*(f(stored) for f in self.maps))
+
+    def of(self, *values: np.ndarray) -> np.ndarray:
+        """The same from the values of the maps, where they are known."""
+        return np.concatenate([v / scale for v, scale in zip(values, self.scales, strict=True)], axis=1)
 
 
 class FourierFeatures:
