@@ -78,13 +78,21 @@ def repeat(folder: Path, steps: dict[str, list[int]]) -> dict:
 
 
 def leaves(tree: Any, path: str = "") -> dict[str, Any]:
-    """The values of a tree of JSON by their paths; of steps curves, without the points that there was no time for."""
+    """The values of a tree of JSON by their paths; points of steps curves by their steps, without those that there was no time for."""
     if isinstance(tree, dict):
         return {p: v for k, branch in tree.items() for p, v in leaves(branch, f"{path}/{k}").items()}
     if isinstance(tree, list):
-        kept = [b for b in tree if not (path.endswith("steps_curve") and b["left_out"])]
-        return {p: v for k, branch in enumerate(kept) for p, v in leaves(branch, f"{path}/{k}").items()}
+        points = path.endswith("/steps_curve")
+        named = {b["steps"]: b for b in tree if not b["left_out"]} if points else dict(enumerate(tree))
+        return {p: v for k, branch in named.items() for p, v in leaves(branch, f"{path}/{k}").items()}
     return {path: tree}
+
+
+def sorted_out(differ: list[str]) -> dict[str, list[str]]:
+    """Points of steps curves that only one of the runs had time for, and what differs beyond them and beyond timings."""
+    points = {p.removesuffix("/steps") for p in differ if re.search(r"/steps_curve/\d+/steps$", p)}
+    return {"points_of_one_run": sorted(points),
+            "beyond_timings": [p for p in differ if not TIMINGS.search(p) and p.rsplit("/", 2 if "/floor/" in p else 1)[0] not in points]}
 
 
 def twice(data: str) -> dict:
@@ -93,7 +101,7 @@ def twice(data: str) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         first, second = (leaves(compare(data, budget=budget, seeds=1, out=Path(folder) / run).results) for run in ("first", "second"))
     differ = sorted(p for p in first.keys() | second.keys() if first.get(p) != second.get(p))
-    return {"budget": budget, "values": len(first), "differ": differ, "beyond_timings": [p for p in differ if not TIMINGS.search(p)]}
+    return {"budget": budget, "values": len(first), "differ": differ, **sorted_out(differ)}
 
 
 def main() -> None:
