@@ -4,7 +4,7 @@
 ``python -m bench.compare processor`` repeats the steps of the last run in this process and counts seconds of the processor: on a machine
 that does other things too, that is what the run would take on a core of its own. ``bench/results/compare_digits.json`` holds the outcome.
 
-``python -m bench.compare twice [DATA …]`` (digits) makes one comparison of all families, with a budget in steps and one seed, two times, and
+``python -m bench.compare twice [DATA …]`` (digits) makes one comparison of all families, with a budget in steps and one seed, twice, and
 lists where the two ``results.json`` differ, and where they do so beyond what docs/results.md calls timings: ``compare_twice.json``.
 """
 

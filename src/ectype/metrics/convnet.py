@@ -67,8 +67,8 @@ class ConvNet(nn.Module):
 
 
 def one_cycle(step: int, steps: int, top: float = 3e-3) -> dict[str, Any]:
-    """Rate and momentum of AdamW at a step of so many: the rate rises from ``top``/25 for three tenths of them and falls to nearly nothing, in
-    cosines, the momentum the other way round, 0.95 to 0.85. As ``torch.optim.lr_scheduler.OneCycleLR``, which takes longer than a small step.
+    """Rate and momentum of AdamW at a step of so many: the rate rises from ``top``/25 for three tenths of them and falls to nearly nothing,
+    in cosines, the momentum the other way round, 0.95 to 0.85. As ``torch.optim.lr_scheduler.OneCycleLR``, which takes longer.
 
     Reference: Smith & Topin 2019, Super-convergence: very fast training of neural networks using large learning rates.
     """
