@@ -218,7 +218,7 @@ class Train(Spec):
     batch_size: PositiveInt | None = None
     """Rows a step; the whole training part where that is smaller."""
     optimizer: Literal["adam", "muon"] | None = None
-    """"adam" (AdamW), or "muon": weights between layers move as the linear maps that they are; all others by Adam."""
+    """"adam" (AdamW), or "muon": weights of two axes and more move as the linear maps that they are; all others by Adam."""
     lr: Annotated[float, Interval(0, 1, open_low=True)] | None = None
     """Learning rate of the constant phase."""
     betas: tuple[Share, Share] | None = None

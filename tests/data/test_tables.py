@@ -113,6 +113,8 @@ def test_a_decimal_comma_in_a_file_with_commas_between_cells():
     assert notes == ["a: read with a decimal comma", "b: read with a decimal comma"]
     frame, _ = read('a,b,c\n"1,5","1,234.5","1,234"\n2,17,9\n')        # columns that contradict each other speak for themselves
     assert frame.iloc[0].tolist() == [1.5, 1234.5, 1234.0]
+    frame, _ = read('a,b\n"1,2","45,000"\n"2,3","52,000"\n1,"61,500"\n')       # a list of answers does not tell what a salary means
+    assert frame["b"].tolist() == [45000, 52000, 61500]
     frame, _ = read('a,b\n"1,2",1\n"2,3",2\n', kinds={"a": "categorical"})
     assert frame["a"].tolist() == ["1,2", "2,3"]
 

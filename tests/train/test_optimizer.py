@@ -55,11 +55,22 @@ def test_small_directions_move_as_far_as_large_ones():
     assert s.min() > 0.68 and s.max() < 1.21
 
 
-def test_the_factor_of_zero_is_zero():
-    assert torch.equal(orthogonal(torch.zeros(3, 5)), torch.zeros(3, 5))
+@pytest.mark.parametrize("size", [0.0, 1e-38, 1e-24])
+def test_the_factor_of_nothing_is_zero(size):
+    assert torch.equal(orthogonal(size * torch.ones(3, 5)), torch.zeros(3, 5))
 
 
-@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+def test_weights_come_to_rest_when_gradients_end():
+    (p,), (g,) = weights(6, shapes=[(16, 32)]), tensors(7, [(16, 32)])
+    muon, none = optimizer([p], PRESET(optimizer="muon")), torch.zeros(16, 32)
+    for step in range(2000):
+        muon.move([p], [none if step else g], 0.01)
+    before = p.detach().clone()
+    muon.move([p], [none], 0.01)
+    assert torch.isfinite(before).all() and torch.equal(p.detach(), before)
+
+
+@pytest.mark.parametrize("scale", [1e-18, 1.0, 1e30])
 def test_the_factor_does_not_depend_on_scale_and_turns_with_the_gradient(scale):
     m, left, right = tensors(3, [(6, 9), (6, 6), (9, 9)])
     left, right = torch.linalg.qr(left)[0], torch.linalg.qr(right)[0]
@@ -114,15 +125,13 @@ def test_step_is_a_move_at_the_rate_of_the_group(name):
     assert all(torch.equal(p, q) for p, q in zip(first, second, strict=True))
 
 
-def test_muon_finds_least_squares_of_any_conditioning_with_a_falling_rate():
-    """W x ≈ y with inputs whose deviations differ by a factor of 100: the map is found in 300 steps, and Adam at the same rates is behind."""
+def test_muon_finds_least_squares_with_a_falling_rate():
+    """W x ≈ y with inputs whose deviations differ by a factor of 100: the map is found in 300 steps."""
     x, true = tensors(8, [(256, 10), (4, 10)])
     x = x * torch.logspace(0, -2, 10)
-    y, left = x @ true.T, {}
-    for name in ("muon", "adam"):
-        (w,) = weights(9, shapes=[(4, 10)])
-        one = optimizer([w], PRESET(optimizer=name))
-        for step in range(300):
-            one.move([w], [2 * (x @ w.detach().T - y).T @ x / len(x)], 0.2 * (1 - step / 300))
-        left[name] = float((x @ w.detach().T - y).square().mean())
-    assert left["muon"] < 1e-4 < float(y.square().mean()), left
+    y, (w,) = x @ true.T, weights(9, shapes=[(4, 10)])
+    muon, error = optimizer([w], PRESET(optimizer="muon")), lambda: float((x @ w.detach().T - y).square().mean())
+    assert error() > 0.1
+    for step in range(300):
+        muon.move([w], [2 * (x @ w.detach().T - y).T @ x / len(x)], 0.2 * (1 - step / 300))
+    assert error() < 1e-4

@@ -167,6 +167,27 @@ def test_rows_of_unknown_categories_do_not_calibrate_where_they_are_an_error(cal
         d.fit(frame)
 
 
+def test_rows_are_held_out_beside_large_groups_of_copies():
+    """60 rows have a city of their own; of 80 in Rome 40 are copies of one, 30 of another. Some can be held out whatever the order."""
+    frame = table(140).assign(city="Rome")
+    frame.loc[:59, "city"] = [f"village {i}" for i in range(60)]
+    for first, n in ((60, 40), (100, 30)):
+        frame.loc[first : first + n - 1] = frame.loc[[first] * n].to_numpy()
+    groups = novelty._identical(frame, Schema.fit(frame))
+    for seed in range(25):
+        (held,) = novelty._parts(groups, 1, 0.2, seed)
+        known = novelty._known(frame, groups, held, seed, None, fill=True)
+        assert len(known) and (frame["city"].iloc[known] == "Rome").all() and len(np.unique(groups)) == 72
+
+
+def test_copies_do_not_hide_that_each_group_has_a_category_of_its_own():
+    frame = pd.concat([table(40).assign(city=[f"village {i}" for i in range(40)])] * 2, ignore_index=True)
+    d = NoveltyDetector(new("autoencoder"), unseen="novel", random_state=0)
+    with pytest.warns(CalibrationWarning):
+        d.fit(frame)
+    assert d.own_values_["city"] == 1.0 and "city" in d.ignored_
+
+
 def test_a_new_category_is_novel_where_normal_rows_seldom_bring_one(tmp_path):
     frame = table(400)
     frame.loc[::25, "city"] = [f"village {i}" for i in range(16)]           # 4 % of the rows
@@ -185,6 +206,8 @@ def test_a_new_category_is_novel_where_normal_rows_seldom_bring_one(tmp_path):
     assert frequent.ignored_ == ["city"] and "city" in frequent.notes_[-1]
     assert (frequent.predict(fresh) == -1).mean() < 0.1 and (frequent.predict(far) == -1).mean() > 0.9
     assert (frequent.explain(fresh[::50])["city"] < 1e3).all()
+    blank = fresh[:5].assign(city=None)                                     # no normal row lacked one, often new or not
+    assert (frequent.score_samples(blank) < -novelty.UNSEEN / 2).all()
     declared = frame.assign(city=frame["city"].astype("category"))          # whose categories are known wherever the rows are
     assert NoveltyDetector(new("autoencoder"), random_state=0).fit(declared).own_values_ == {}
     NoveltyDetector(calibration="split", unseen="novel", random_state=0).fit(frame)         # what it cannot encode it does not remember

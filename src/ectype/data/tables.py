@@ -29,6 +29,7 @@ BOOLEANS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": F
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
 WHOLE = re.compile(r"[+-]?\d{1,18}")
 DECIMAL_COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+(,\d+)?|\d+,\d+)")
+NO_LIST = r"[+-]?(?:0,\d+|\d+,(?:\d\d|\d{4,}))"     # a decimal comma for certain, where "1,2" may be two answers
 
 
 def read_text_table(data: bytes, *, kinds: Mapping[str, str] | None = None, columns: Sequence[str] | None = None,
@@ -68,7 +69,8 @@ def read_text_table(data: bytes, *, kinds: Mapping[str, str] | None = None, colu
     parsed, marks, kinds = [], Counter(), kinds or {}
     told = [True if delimiter != "," else None if kinds.get(name) == "categorical" else _comma_is_decimal(frame[column])
             for name, column in zip(names, frame, strict=True)]
-    usually = True in told and False not in told            # in columns that may mean either
+    usually = True in told and False not in told and any(       # in columns that may mean either
+        decimal and frame[column].str.strip().str.fullmatch(NO_LIST).any() for column, decimal in zip(frame, told, strict=True))
     for name, column, decimal in zip(names, frame, told, strict=True):
         values, note, n_marks = _parse(frame[column], usually if decimal is None else decimal, kinds.get(name))
         parsed.append(values)

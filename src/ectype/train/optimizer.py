@@ -8,11 +8,12 @@ Notation
 *Adam* (AdamW) divides the running mean of each number's gradient by its running root mean square. *Muon* treats the weights between two
 layers as the linear map that they are. With the running mean M of its gradient and the singular value decomposition M = U S Vᵀ,
 
-    θ  ←  (1 − η w) θ  −  0.2 √max(m, n) η U Vᵀ,              θ of m × n; a convolution's kernel is (channels out) × (all that it sees)
+    θ  ←  (1 − η w) θ  −  0.2 √max(m, n) η U Vᵀ,              θ of m × n; a convolution's kernel is (channels out) × (all that it sees),
+                                                              a transposed one's (channels in) × (all that it reaches)
 
 the steepest step among those of one spectral norm: every direction of the map moves by as much, where Adam's step is mostly a few large
 ones. The factor gives the step the usual root mean square of Adam's, 0.2 η, so that one η serves both; what is not a map (biases, norms)
-takes Adam's step.
+takes Adam's step. What has one axis is none; a flow of tables keeps all its weights in one vector, which is Adam's.
 
 The singular value decomposition is not computed. Newton and Schulz's iteration, X ← (a + b X Xᵀ + c (X Xᵀ)²) X from X = M/‖M‖, leaves the
 singular vectors and moves every singular value towards one; after five steps with the coefficients below all that were at least 0.002 of
@@ -46,6 +47,7 @@ from ..spec import Train
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)       # a, b, c
 ITERATIONS = 5
 MOMENTUM = 0.95
+NOTHING = 1e-20         # the largest number of a gradient that is none
 
 
 def optimizer(parameters: Iterable[nn.Parameter], settings: Train) -> AdamW | Muon:
@@ -116,11 +118,13 @@ def fused(parameters: Sequence[Tensor], gradients: Sequence[Tensor], states: Seq
 
 
 def orthogonal(mean: Tensor) -> Tensor:
-    """About U Vᵀ of a matrix ``(m, n)`` = U S Vᵀ; zero of zero."""
+    """About U Vᵀ of a matrix ``(m, n)`` = U S Vᵀ; zero of one that is as good as zero, or what stopped long ago would move on for ever."""
     a, b, c = NEWTON_SCHULZ
     wide = mean.shape[0] <= mean.shape[1]
     x = (mean if wide else mean.T).float()
-    x = x / x.norm().clamp(min=torch.finfo(torch.float32).tiny)
+    size = x.abs().amax()
+    x = torch.where(size > NOTHING, x / size, 0.0)                                  # or its square were too small or large for a float
+    x = x / x.norm().clamp(min=1.0)
     gram, product = x @ x.T, None
     for i in range(ITERATIONS):
         z = torch.addmm(gram, gram, gram, beta=b, alpha=c)

@@ -212,7 +212,7 @@ class DenoisingNeighbours(BaseEstimator):
     def fit(self, X: Any, y: Any = None, *, kinds: Any = None, progress: Any = None) -> DenoisingNeighbours:
         """Train the network on ``X``, remember the rows, and make the distances comparable."""
         seed = rng.as_seed(self.random_state)
-        train = Train(budget=f"{STEPS}steps", batch_size=BATCH, validation=0.0, patience=0.0)
+        train = Train(budget=f"{STEPS}steps", batch_size=BATCH, optimizer="adam", ema=0.08, validation=0.0, patience=0.0)
         width = 128 if math.prod(Relaxation(Schema.fit(X, kinds=kinds)).shape) <= 32 else 256
         self.network_ = DDPM(net=Net(kind="mlp", width=(width,) * 3), train=train, random_state=seed).fit(X, kinds=kinds, progress=progress)
         rows = rng.numpy_generator(seed, "memory").permutation(_distinct(self.schema_.encode(X)))[:MOST_ROWS]

@@ -135,7 +135,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
             raise DataError("too few rows to learn from and to calibrate on", expected=f"at least {FEWEST}", got=f"n_samples = {n}")
         if groups.max() + 1 < FEWEST:           # nothing but copies: then copies are what new rows will be
             groups = np.arange(n)
-        self._weigh_new_values(schema)
+        self._weigh_new_values(Schema.fit(take(X, np.unique(groups, return_index=True)[1]), kinds=kinds))
         parts = _parts(groups, 1 if how == "split" else min(FOLDS, groups.max() + 1), min(HELD_OUT, max(MOST_HELD_OUT, enough) / n), seed)
         if self.unseen == "error":
             parts = [_known(X, groups, held, seed, kinds, fill=how == "split") for held in parts]
@@ -170,9 +170,10 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         return clone(self.model)
 
     def _weigh_new_values(self, schema: Schema) -> None:
-        """How often normal rows bring a category of their own, and in which columns that is too often for it to be novel."""
-        self.own_values_ = {b.name: b.counts.count(1) / max(1, sum(b.counts)) for b in schema.blocks
-                            if b.type == "category" and b.dtype != "category" and 1 in b.counts}        # declared ones are all known
+        """How often normal rows, copies counted once, bring a category of their own, and in which columns that is too often for it to be
+        novel."""
+        counts = {b.name: b.counts[: len(b.values)] for b in schema.blocks if b.type == "category" and b.dtype != "category"}
+        self.own_values_ = {name: n.count(1) / sum(n) for name, n in counts.items() if 1 in n}           # declared ones are all known
         names = sorted(self.own_values_, key=self.own_values_.get)
         together = np.cumsum([self.own_values_[name] for name in names])
         self.ignored_ = [name for name, share in zip(names, together, strict=True) if share > float(self.false_alarm_rate) / 2]
@@ -276,8 +277,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
             raise DataError("Found array with 0 sample(s) while a minimum of 1 is required.")
         unseen = np.zeros((len(X), 1), bool)
         if self.unseen == "novel" and schema.is_table:
-            X, unseen = _filled_in(X, schema)
-            unseen &= ~np.isin(schema.columns, self.ignored_)
+            X, unseen, blank = _filled_in(X, schema)
+            unseen &= blank | ~np.isin(schema.columns, self.ignored_)
         return X, unseen
 
     # -- explaining ------------------------------------------------------------------------------------------------------------
@@ -426,15 +427,20 @@ def _parts(groups: np.ndarray, n_parts: int, share: float, seed: int) -> list[np
 
 def _known(X: Any, groups: np.ndarray, held: np.ndarray, seed: int, kinds: Any, *, fill: bool) -> np.ndarray:
     """The rows of a part whose categories some row beyond it has; with ``fill`` the next groups of :func:`_parts` in place of the rest."""
-    wanted, sizes, tried = len(held), np.bincount(groups), len(np.unique(groups[held]))
-    order = rng.numpy_generator(seed, "calibration").permutation(len(sizes))
+    wanted, sizes = len(held), np.bincount(groups)
+    rest = rng.numpy_generator(seed, "calibration").permutation(len(sizes))
+    rest = rest[~np.isin(rest, groups[held])]
     while True:
         known = held[Schema.fit(take(X, np.setdiff1d(np.arange(len(X)), held)), kinds=kinds).accepts(take(X, held))]
-        n_more = np.searchsorted(sizes[order[tried:]].cumsum(), wanted - len(known), side="right")
-        if not fill or not n_more:
+        more, room = [], wanted - len(known)
+        for group in rest if fill else ():
+            if sizes[group] <= room or not (len(known) or more):        # one that is too large is better than none
+                more.append(group)
+                room -= sizes[group]
+        if not more:
             return known
-        held = np.sort(np.r_[known, np.flatnonzero(np.isin(groups, order[tried : tried + n_more]))])
-        tried += n_more
+        held = np.sort(np.r_[known, np.flatnonzero(np.isin(groups, more))])
+        rest = rest[~np.isin(rest, more)]
 
 
 def _shares(shares: Mapping[str, float], n: int = 5) -> str:
@@ -443,28 +449,28 @@ def _shares(shares: Mapping[str, float], n: int = 5) -> str:
     return ", ".join(f"{name} {100 * share:.3g} %" for name, share in ranked[:n]) + (", …" if len(ranked) > n else "")
 
 
-def _filled_in(X: Any, schema: Schema) -> tuple[Any, np.ndarray]:
-    """Rows with ordinary values in the cells that the schema cannot encode, and which cells those are ``(N, columns)``."""
+def _filled_in(X: Any, schema: Schema) -> tuple[Any, np.ndarray, np.ndarray]:
+    """Rows with ordinary values in the cells that the schema cannot encode, which cells those are ``(N, columns)``, and which are blank."""
     absent = [c for c in schema.columns if isinstance(X, pd.DataFrame) and c not in X.columns]
     if absent:
         schema.encode(X)                        # says which columns are missing
     frame = as_frame(X)
-    unseen = np.zeros((len(frame), len(schema.blocks)), bool)
+    unseen, blanks = np.zeros((2, len(frame), len(schema.blocks)), bool)
     filled = {}
     for i, b in enumerate(schema.blocks):
         column = frame[b.name] if schema.container == "dataframe" else frame.iloc[:, i]
         if b.type == "category":
             blank = column.isna().to_numpy()
-            unseen[:, i] = np.where(blank, not b.missing, ~column.astype(object).isin(b.values).to_numpy())
+            unseen[:, i], blanks[:, i] = np.where(blank, not b.missing, ~column.astype(object).isin(b.values).to_numpy()), blank
             ordinary = b.values[int(np.argmax(b.counts[: len(b.values)]))]
         else:
             unseen[:, i] = np.isnan(to_float(column, b.kind, b.day_first)) & (not b.missing)
             ordinary = b.decode(np.zeros(1, np.float32)).iloc[0]
         filled[column.name] = column if not unseen[:, i].any() else column.astype(object).where(~unseen[:, i], ordinary)
     if not unseen.any():
-        return X, unseen
+        return X, unseen, blanks
     filled = pd.DataFrame(filled, index=frame.index)
-    return (filled if isinstance(X, pd.DataFrame) else filled.to_numpy()), unseen
+    return (filled if isinstance(X, pd.DataFrame) else filled.to_numpy()), unseen, blanks
 
 
 def _replaced(X: Any, normal: Any, i: int, region: Any) -> Any:
