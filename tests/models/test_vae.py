@@ -4,6 +4,7 @@ import math
 import signal
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.stats import multivariate_normal
@@ -452,3 +453,9 @@ def test_a_resumed_warm_up_goes_on_where_it_was(tmp_path, monkeypatch):
         fit(run=tmp_path, progress=interrupt)
     resumed, whole = (model.objective_.state_dict() for model in (fit(run=tmp_path), fit()))
     assert all(torch.equal(resumed[k], whole[k]) for k in whole)
+
+
+def test_the_latent_variable_of_a_table_of_constant_columns_is_no_wider_than_what_varies():
+    frame = pd.DataFrame({"a": np.arange(40.0), "b": "DE", "c": ["x", "y"] * 20, "d": "one"})
+    model = ectype.VAE(train=ectype.Train(budget="3steps")).fit(frame)
+    assert model.objective_.latent_dim == math.prod(model.objective_.features.shape) < 4

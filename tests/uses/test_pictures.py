@@ -221,6 +221,12 @@ def test_the_first_layer_of_a_convolution(conv):
     assert first_layer(model).shape == (8, 3, 3, 3)
 
 
+def test_a_constant_column_has_no_weights():
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 3)), columns=list("abc")).assign(b="one")
+    w = first_layer(ectype.LinearAutoencoder(train=Train(budget="5steps")).fit(X))
+    assert w.shape[1] == 3 and (w[:, 1] == 0).all() and (w[:, [0, 2]] != 0).any()
+
+
 def test_weights_of_a_column_with_several_features(table):
     w = next(p for p in table.objective_.encoder.parameters() if p.ndim == 2).detach().numpy()
     column = table.objective_.features.column.numpy()

@@ -113,7 +113,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """What ``config.json`` says; nothing for a model that was saved from Python."""
     try:
         return json.loads((folder / CONFIG).read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):         # reading the model says what is wrong with a file in the place of a folder
         return {}
     except (OSError, ValueError) as error:
         raise SavedModelError(f"{folder / CONFIG} is damaged ({error})", hint="restore it from a copy, or fit again") from error

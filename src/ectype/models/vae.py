@@ -62,6 +62,7 @@ from ..nn import build
 from ..nn.prior import NormalPrior, prior
 from ..prob.divergence import kl_standard_normal
 from ..prob.likelihood import gaussian_log_prob, likelihood
+from ..prob.relax import Relaxation
 from ..rng import Rows, Shared
 from ..spec import PRESET, Interval, Net, PositiveInt, Train, annotations, validate
 from ..train.objective import Objective
@@ -298,11 +299,11 @@ class VAE(GenerativeModel):
         if self.importance > 1 and self.free_bits:
             raise InvalidParameterError("free bits are a part of the KL, which the importance-weighted bound does not have",
                                         expected="importance=1, or free_bits=0", got=f"importance={self.importance}")
-        latent_dim = self.latent_dim or max(2, min(32, schema.n_dims))
+        features = max(2, math.prod(Relaxation(schema).shape))
+        latent_dim = self.latent_dim or max(2, min(32, schema.n_dims, features))
         prior_name = self.prior if self.prior != "auto" else "flow" if schema.is_image else "normal"
         objective = VAEObjective(schema, condition, latent_dim, self.net, self.beta, likelihood_name=self.likelihood, prior_name=prior_name,
                                  free_bits=self.free_bits, kl_warmup=self.kl_warmup, importance=self.importance)
-        features = max(2, math.prod(objective.features.shape))
         if latent_dim > features:
             raise InvalidParameterError("the latent variable is wider than the data", got=latent_dim,
                                         expected=f"latent_dim <= {features} (the features of a row)")

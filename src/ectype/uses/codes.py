@@ -163,7 +163,8 @@ def plane(codes: np.ndarray, method: str = "pca") -> tuple[np.ndarray, tuple[str
 def first_layer(model: GenerativeModel, n: int = 64) -> np.ndarray:
     """The weights that the features of a row meet first, of at most ``n`` units: those of largest norm, in their order.
 
-    Tables ``(units, columns)``; of a column with several features (categories, marks) the weight of largest magnitude. Images
+    Tables ``(units, columns)``; of a column with several features (categories, marks) the weight of largest magnitude, of one without any
+    (constant) zero. Images
     ``(units, h, w)`` or ``(units, h, w, 3)``; of images of other than one or three channels, the sum over channels. Signals
     ``(units, l, channels)``. Of a perceptron ``h, w, l`` are the size of the data, of a convolution that of its kernels.
 
@@ -189,7 +190,8 @@ def first_layer(model: GenerativeModel, n: int = 64) -> np.ndarray:
     if model.schema_.is_table:
         column = objective.features.column.cpu().numpy()
         groups = [w[:, column == i] for i in range(len(model.schema_.blocks))]
-        return np.stack([np.take_along_axis(g, np.abs(g).argmax(1)[:, None], 1)[:, 0] for g in groups], axis=1)
+        return np.stack([np.take_along_axis(g, np.abs(g).argmax(1)[:, None], 1)[:, 0] if g.shape[1] else np.zeros(len(g), g.dtype)
+                         for g in groups], axis=1)
     if model.schema_.is_image:
         return w[:, 0] if w.shape[1] == 1 else np.moveaxis(w, 1, -1) if w.shape[1] == 3 else w.sum(1)
     return np.swapaxes(w, 1, 2)
