@@ -189,11 +189,11 @@ def test_a_teachers_denoiser_is_taken_over(gaussian, tmp_path):
 
 
 def test_a_teacher_that_cannot_teach_is_refused(gaussian, tmp_path):
-    settings = {"train": TRAIN, "net": SMALL}
+    settings = {"train": TRAIN, "net": SMALL, "random_state": 0}
     ectype.VAE(**settings).fit(gaussian[:100]).save(tmp_path / "vae")
     ectype.DDPM(**settings, prediction="noise").fit(gaussian[:100]).save(tmp_path / "noise")
     ectype.DDPM(**settings).fit(gaussian[:200]).save(tmp_path / "other")
-    ectype.DDPM(train=TRAIN, net=Net(width=(8,))).fit(gaussian[:100]).save(tmp_path / "wide")
+    ectype.DDPM(**settings | {"net": Net(width=(8,))}).fit(gaussian[:100]).save(tmp_path / "wide")
     for name, error, words in (("vae", InvalidParameterError, "restores no noise"), ("noise", InvalidParameterError, "restores no noise"),
                                ("other", SchemaMismatchError, "other data"), ("wide", InvalidParameterError, "network is another")):
         with pytest.raises(error, match=words):
