@@ -113,18 +113,6 @@ def test_what_is_not_a_map_takes_adams_step():
     assert [torch.equal(p, q) for p, q in zip(first, second, strict=True)] == [p.ndim < 2 for p in first]
 
 
-@pytest.mark.parametrize("name", ["adam", "muon"])
-def test_step_is_a_move_at_the_rate_of_the_group(name):
-    first, second = weights(), weights()
-    one, other = (optimizer(ps, PRESET(optimizer=name, lr=0.02)) for ps in (first, second))
-    for step in range(3):
-        for p, g in zip(first, tensors(step + 1), strict=True):
-            p.grad = g
-        one.step()
-        other.move(second, tensors(step + 1), 0.02)
-    assert all(torch.equal(p, q) for p, q in zip(first, second, strict=True))
-
-
 def test_muon_finds_least_squares_with_a_falling_rate():
     """W x ≈ y with inputs whose deviations differ by a factor of 100: the map is found in 300 steps."""
     x, true = tensors(8, [(256, 10), (4, 10)])

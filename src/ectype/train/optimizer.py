@@ -74,18 +74,10 @@ class AdamW(torch.optim.AdamW):
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon for all weights that are linear maps, Adam for the others."""
+    """Muon for all weights that are linear maps, Adam for the others; it is moved by :meth:`move` alone."""
 
     def __init__(self, parameters: Iterable[nn.Parameter], settings: Train):
         super().__init__(parameters, {"lr": settings.lr, "betas": settings.betas, "weight_decay": settings.weight_decay, "eps": 1e-8})
-
-    def step(self, closure: Any = None) -> None:
-        """Move by what the weights' ``grad`` say, at the rate of the parameter group."""
-        if closure is not None:
-            raise NotImplementedError("closures are for line searches, and this makes none")
-        group = self.param_groups[0]
-        parameters = [p for p in group["params"] if p.grad is not None]
-        self.move(parameters, [p.grad for p in parameters], group["lr"])
 
     @torch.no_grad()
     def move(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor], lr: float) -> None:
