@@ -198,7 +198,14 @@ def test_a_new_category_is_novel_where_normal_rows_seldom_bring_one(tmp_path):
     rare = NoveltyDetector(new("autoencoder"), false_alarm_rate=0.1, **settings).fit(frame)
     assert rare.ignored_ == [] and rare.own_values_ == {"city": 0.04} and rare.n_calibration_ == 80
     assert (rare.predict(fresh[::50]) == -1).all() and (rare.predict(far) == -1).mean() > 0.9
-    assert rare.set_rate(0.013).offset_ < -novelty.UNSEEN / 2 and "only rows with a new category" in rare.notes_[0]
+    for detector in (rare, NoveltyDetector.load(rare.save(tmp_path / "rare"), device="cpu")):       # a new rate: other columns count
+        detector.set_rate(0.03)
+        assert detector.ignored_ == ["city"] and detector.offset_ > -1e5 and "not novel where normal rows often" in detector.notes_[-1]
+        assert (detector.predict(far) == -1).mean() > 0.9 and (detector.score_samples(fresh[::50]) > -1e5).all()
+        detector.set_rate(0.1)
+        assert detector.ignored_ == [] and (detector.predict(fresh[::50]) == -1).all()
+        held = detector.calibration_scores_
+        assert 0 < (held < -1e5).sum() < 10                 # normal rows that brought one count as well, whatever the rate was before
     frequent = NoveltyDetector(new("autoencoder"), false_alarm_rate=0.03, **settings)
     with pytest.warns(CalibrationWarning, match=r"not novel where normal rows often bring one: city 4 %"):
         frequent.fit(frame)
@@ -445,7 +452,7 @@ def test_unseen_categories_and_blanks_are_refused_or_novel(tmp_path):
     strange.loc[0, "city"] = "Paris"
     strange.loc[1, "size"] = np.nan
     d = NoveltyDetector(new("autoencoder"), calibration="split", random_state=0).fit(frame)
-    with pytest.raises(SchemaMismatchError, match="Paris"):
+    with pytest.raises(SchemaMismatchError, match='(?s)Paris.*hint: .*unseen="novel", on the command line --unseen novel'):
         d.predict(strange[:1])
     with pytest.raises(SchemaMismatchError, match="blanks"):
         d.predict(strange[1:2])
@@ -456,6 +463,50 @@ def test_unseen_categories_and_blanks_are_refused_or_novel(tmp_path):
         assert d.explain(strange).idxmax(axis=1).tolist()[:2] == ["city", "size"]
         with pytest.raises(SchemaMismatchError, match="missing"):
             d.predict(strange.drop(columns="city"))
+
+
+@pytest.mark.parametrize("unseen", ["error", "novel"])
+@pytest.mark.parametrize("family", ["autoencoder", "flow", None])
+def test_an_array_stands_for_a_frame_by_the_order_of_its_columns(family, unseen):
+    frame = table()
+    d = NoveltyDetector(new(family) if family else None, calibration="split", unseen=unseen, random_state=0).fit(frame)
+    with pytest.warns(UserWarning, match="valid feature names"):
+        np.testing.assert_array_equal(d.predict(frame[:4].to_numpy()), d.predict(frame[:4]))
+    with pytest.warns(UserWarning, match="valid feature names"):
+        parts = d.explain(frame[:4].to_numpy())
+    np.testing.assert_allclose(parts, d.explain(frame[:4]))
+    with pytest.raises(SchemaMismatchError, match="features"), pytest.warns(UserWarning, match="valid feature names"):
+        d.predict(frame[:4].to_numpy()[:, :3])
+
+
+def test_what_is_unseen_may_be_set_after_fit():
+    frame = table()
+    d = NoveltyDetector(new("autoencoder"), calibration="split", random_state=0).fit(frame)
+    strange = frame[:2].assign(city="Paris")
+    assert (d.set_params(unseen="novel").predict(strange) == -1).all()
+    with pytest.raises(SchemaMismatchError, match="Paris"):
+        d.set_params(unseen="error").predict(strange)
+    d.set_params(unseen="ignore")
+    for use in (d.predict, d.explain, d.p_values):
+        with pytest.raises(InvalidParameterError, match="'unseen' parameter .* one of 'error', 'novel', got 'ignore'"):
+            use(frame[:2])
+
+
+def test_a_column_that_is_always_blank():
+    frame = table().assign(void=None)
+    for unseen in ("error", "novel"):
+        d = NoveltyDetector(new("autoencoder"), calibration="split", unseen=unseen, random_state=0).fit(frame)
+        assert d.predict(frame).shape == (80,)
+
+
+def test_no_model_is_fitted_for_a_fold_that_does_not_calibrate(monkeypatch):
+    """One of three groups of rows has a category that no other has: it is learnt from."""
+    frame = table(3).assign(city=["Rome", "Oslo", "Rome"], size=[0.0, 1.0, 2.0], count=1, member=True, blank=0.0)
+    frame = pd.concat([frame[["size", "city"]]] * 4, ignore_index=True)
+    fits = []
+    monkeypatch.setattr(Autoencoder, "fit", lambda self, X, *a, fit=Autoencoder.fit, **k: fits.append(len(X)) or fit(self, X, *a, **k))
+    d = NoveltyDetector(new("autoencoder"), calibration="cross", random_state=0).fit(frame)
+    assert sorted(fits) == [8, 8, 12] and d.n_calibration_ == 8
 
 
 def test_mistakes_are_told():

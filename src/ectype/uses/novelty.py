@@ -66,7 +66,7 @@ from ..train.loop import Reporter
 from ..train.reconstruction import Coder
 from .neighbours import DenoisingNeighbours, by_column, columns_of
 
-FORMAT = 3                  # of detector.json; a reader refuses a higher one
+FORMAT = 4                  # of detector.json; a reader refuses a higher one
 HELD_OUT = 0.2              # share of the rows that calibrate
 MOST_HELD_OUT = 2_000       # more would make a p-value no more useful, unless the rate is so small that it needs them
 FOLDS = 5
@@ -138,21 +138,22 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         self._weigh_new_values(Schema.fit(take(X, np.unique(groups, return_index=True)[1]), kinds=kinds))
         parts = _parts(groups, 1 if how == "split" else min(FOLDS, groups.max() + 1), min(HELD_OUT, max(MOST_HELD_OUT, enough) / n), seed)
         if self.unseen == "error":
-            parts = [_known(X, groups, held, seed, kinds, fill=how == "split") for held in parts]
-            if not sum(map(len, parts)):
+            parts = [known for held in parts if len(known := _known(X, groups, held, seed, kinds, fill=how == "split"))]
+            if not parts:
                 raise DataError("each normal row has a category that no other row has, so that none can be held out to calibrate on",
                                 expected="columns whose values come again", got=_shares(self.own_values_),
                                 hint='leave such columns out, or give unseen="novel"')
-        scores = []
+        judged = []
         for held in parts:
             self.model_ = clone(model).fit(take(X, np.setdiff1d(np.arange(n), held)), kinds=kinds, progress=progress)
-            scores.append(self.score_samples(take(X, held)) if len(held) else np.zeros(0))
+            judged.append(self._judged(take(X, held)))
+        scores, new = map(np.concatenate, zip(*judged, strict=True))
         if how == "cross":
             self.model_ = clone(model).fit(X, kinds=kinds, progress=progress)
         elif isinstance(self.model_, DenoisingNeighbours):
             self.model_.remember(take(X, held[self.model_.schema_.accepts(take(X, held))]))
         normal = take(X, rng.numpy_generator(seed, "normal rows").permutation(n)[:NORMAL_ROWS])
-        self._calibrate(np.concatenate(scores), normal)
+        self._calibrate(scores, normal, new)
         for note in self.notes_:
             warnings.warn(note, CalibrationWarning, stacklevel=2)
         return self
@@ -170,28 +171,28 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         return clone(self.model)
 
     def _weigh_new_values(self, schema: Schema) -> None:
-        """How often normal rows, copies counted once, bring a category of their own, and in which columns that is too often for it to be
-        novel."""
+        """How often normal rows, copies counted once, bring a category of their own, column by column."""
         counts = {b.name: b.counts[: len(b.values)] for b in schema.blocks if b.type == "category" and b.dtype != "category"}
         self.own_values_ = {name: n.count(1) / sum(n) for name, n in counts.items() if 1 in n}           # declared ones are all known
-        names = sorted(self.own_values_, key=self.own_values_.get)
-        together = np.cumsum([self.own_values_[name] for name in names])
-        self.ignored_ = [name for name, share in zip(names, together, strict=True) if share > float(self.false_alarm_rate) / 2]
 
-    def _calibrate(self, scores: np.ndarray, normal: Any) -> NoveltyDetector:
-        """The threshold that so many scores of normal rows give; ``normal`` are rows whose values explanations may borrow."""
-        scores = np.sort(_ranked(scores))
+    def _calibrate(self, scores: np.ndarray, normal: Any, new: np.ndarray | None = None) -> NoveltyDetector:
+        """The threshold that so many scores of normal rows give; ``normal`` are rows whose values explanations may borrow, ``new`` which
+        cells ``(n, columns)`` of the calibration rows have a new category, for which nothing was taken from the score yet."""
         n = len(scores)
         if not n:
             raise DataError("there are no normal rows to calibrate on", expected="scores of at least one row", got="none")
-        self.calibration_scores_, self.n_calibration_, self.normal_ = scores, n, normal
-        self.set_rate(self.false_alarm_rate)
-        return self
+        self.n_calibration_, self.normal_ = n, normal
+        self._scores, self._new = _ranked(scores), np.zeros((n, len(self.model_.schema_.blocks)), bool) if new is None else new
+        return self.set_rate(self.false_alarm_rate)
 
     def set_rate(self, false_alarm_rate: float) -> NoveltyDetector:
-        """Move the threshold of a fitted detector to another false-alarm rate."""
+        """Move a fitted detector to another false-alarm rate: its threshold, and the columns in which a new category counts."""
         validate(type(self).__name__, {"false_alarm_rate": false_alarm_rate}, annotations(type(self).__init__))
         self.false_alarm_rate, n, rate = false_alarm_rate, self.n_calibration_, float(false_alarm_rate)
+        names = sorted(self.own_values_, key=self.own_values_.get)
+        together = np.cumsum([self.own_values_[name] for name in names])
+        self.ignored_ = [name for name, share in zip(names, together, strict=True) if share > rate / 2]
+        self.calibration_scores_ = np.sort(self._scores - UNSEEN * self._counted(self._new).sum(1))
         k = max(1, math.floor(rate * (n + 1) + 1e-9))
         self.offset_, self.false_alarm_rate_ = float(self.calibration_scores_[k - 1]), k / (n + 1)
         needed, distinct = math.ceil(1 / rate - 1e-9) - 1, len(np.unique(self.calibration_scores_))
@@ -246,8 +247,17 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
     def score_samples(self, X: Any) -> np.ndarray:
         """The model's score of each row, ``(N,)``: higher = more normal. With ``unseen="novel"`` a value that normal rows cannot tell
         about takes 10⁶ from it; a row too far off to have a score has −inf."""
-        X, unseen = self._given(X)
-        return _ranked(self.model_.score_samples(X)) - UNSEEN * unseen.sum(1)
+        scores, new = self._judged(X)
+        return scores - UNSEEN * self._counted(new).sum(1)
+
+    def _judged(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+        """The score of each row, ``(N,)``, and which of its cells ``(N, columns)`` have a new category, for which nothing is taken yet."""
+        X, lost, new = self._given(X)
+        return _ranked(self.model_.score_samples(X)) - UNSEEN * lost.sum(1), new
+
+    def _counted(self, new: np.ndarray) -> np.ndarray:
+        """The new categories in columns where normal rows seldom bring one."""
+        return new & ~np.isin(self.model_.schema_.columns, self.ignored_)
 
     def decision_function(self, X: Any) -> np.ndarray:
         """The score minus the threshold, ``(N,)``: negative = novel."""
@@ -266,20 +276,29 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         """:meth:`p_values` of scores that are known already."""
         return (1 + np.searchsorted(self.calibration_scores_, scores, side="right")) / (self.n_calibration_ + 1)
 
-    def _given(self, X: Any) -> tuple[Any, np.ndarray]:
-        """Rows that the model can score, and which of their cells ``(N, columns)`` it could not know."""
+    def _given(self, X: Any) -> tuple[Any, np.ndarray, np.ndarray]:
+        """Rows that the model can score, which of their cells ``(N, columns)`` are blank where no normal row was, and which have a category
+        that no normal row had."""
         check_is_fitted(self)
+        validate(type(self).__name__, {"unseen": self.unseen}, annotations(type(self).__init__))      # set_params may have changed it
         X = as_container(X)
         schema = self.model_.schema_
         if X.ndim == 2 and schema.is_table:
             self._check_columns(X, reset=False)
         if not len(X):
             raise DataError("Found array with 0 sample(s) while a minimum of 1 is required.")
-        unseen = np.zeros((len(X), 1), bool)
-        if self.unseen == "novel" and schema.is_table:
-            X, unseen, blank = _filled_in(X, schema)
-            unseen &= blank | ~np.isin(schema.columns, self.ignored_)
-        return X, unseen
+        if not schema.is_table:
+            return X, *np.zeros((2, len(X), 1), bool)
+        if schema.container == "dataframe" and isinstance(X, np.ndarray) and X.ndim == 2:
+            X = as_frame(X).set_axis(schema.columns, axis=1)        # in their order, as the models take it
+        filled, lost, new = _filled_in(X, schema)
+        if self.unseen == "error" and (lost | new).any():
+            try:
+                schema.encode(X)
+            except SchemaMismatchError as error:
+                raise SchemaMismatchError(error.what, expected=error.expected, got=error.got, hint='correct them, or let such rows be '
+                                          'novel: unseen="novel", on the command line --unseen novel') from None
+        return filled, lost, new
 
     # -- explaining ------------------------------------------------------------------------------------------------------------
 
@@ -290,8 +309,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         theirs. For the autoencoders the parts of a row sum to minus its score (values beyond the training range apart); for the default a
         part is the score that the row would gain if that column were restored; for the others what it gains with normal rows' values.
         """
-        X, unseen = self._given(X)
-        schema = self.model_.schema_
+        X, lost, new = self._given(X)
+        schema, unseen = self.model_.schema_, lost | self._counted(new)
         if isinstance(self.model_, DenoisingNeighbours):
             parts = self.model_.gains(X)
         elif isinstance(self.model_.objective_, Coder):
@@ -337,8 +356,9 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         described = {
             "format": FORMAT, "model": "neighbours" if neighbours else "family", "sha256": _digests(folder),
             "default": self.model is None, "false_alarm_rate": float(self.false_alarm_rate), "calibration": self.calibration,
-            "unseen": self.unseen, "own_values": self.own_values_, "ignored": self.ignored_, "n_features_in": self.n_features_in_,
-            "calibration_scores": [s if s > -np.inf else None for s in self.calibration_scores_.tolist()],
+            "unseen": self.unseen, "own_values": self.own_values_, "n_features_in": self.n_features_in_,
+            "calibration_scores": [s if s > -np.inf else None for s in self._scores.tolist()],
+            "new_values": {name: rows.tolist() for i, name in enumerate(schema.columns) if len(rows := np.flatnonzero(self._new[:, i]))},
             "feature_names_in": list(map(str, getattr(self, "feature_names_in_", []))) or None,
             "normal": None if normal is None or not len(normal) else _finite(schema.encode(normal[schema.accepts(normal)])),
         }
@@ -364,13 +384,17 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
             detector = cls(None if d["default"] else clone(model), false_alarm_rate=d["false_alarm_rate"], calibration=d["calibration"],
                            unseen=d["unseen"])
             detector.model_, detector.n_features_in_ = model, d["n_features_in"]
-            detector.own_values_, detector.ignored_ = d.get("own_values", {}), d.get("ignored", [])     # which format 2 had not
+            detector.own_values_ = d.get("own_values", {})          # which format 2 had not
             if d["feature_names_in"]:
                 detector.feature_names_in_ = np.asarray(d["feature_names_in"], dtype=object)
             schema = model.schema_
             dtype = np.uint8 if schema.is_image else np.float32
             normal = None if d["normal"] is None else schema.decode(np.array(d["normal"], dtype=np.float64).astype(dtype))
-            return detector._calibrate(np.asarray(d["calibration_scores"], np.float64), normal)      # null, which is −inf, becomes NaN
+            scores = np.asarray(d["calibration_scores"], np.float64)         # null, which is −inf, becomes NaN
+            new = np.zeros((len(scores), len(schema.blocks)), bool)
+            for name, rows in d.get("new_values", {}).items():      # in format 3 the scores had lost for them already
+                new[rows, schema.columns.index(name)] = True
+            return detector._calibrate(scores, normal, new)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             if isinstance(error, SavedModelError):
                 raise
@@ -450,27 +474,29 @@ def _shares(shares: Mapping[str, float], n: int = 5) -> str:
 
 
 def _filled_in(X: Any, schema: Schema) -> tuple[Any, np.ndarray, np.ndarray]:
-    """Rows with ordinary values in the cells that the schema cannot encode, which cells those are ``(N, columns)``, and which are blank."""
+    """Rows with ordinary values in the cells that the schema cannot encode, and which cells those are ``(N, columns)``: first those that
+    are blank, then those with a category of their own."""
     absent = [c for c in schema.columns if isinstance(X, pd.DataFrame) and c not in X.columns]
     if absent:
         schema.encode(X)                        # says which columns are missing
     frame = as_frame(X)
-    unseen, blanks = np.zeros((2, len(frame), len(schema.blocks)), bool)
+    lost, new = np.zeros((2, len(frame), len(schema.blocks)), bool)
     filled = {}
     for i, b in enumerate(schema.blocks):
         column = frame[b.name] if schema.container == "dataframe" else frame.iloc[:, i]
         if b.type == "category":
             blank = column.isna().to_numpy()
-            unseen[:, i], blanks[:, i] = np.where(blank, not b.missing, ~column.astype(object).isin(b.values).to_numpy()), blank
-            ordinary = b.values[int(np.argmax(b.counts[: len(b.values)]))]
+            lost[:, i], new[:, i] = blank & (not b.missing), ~blank & ~column.astype(object).isin(b.values).to_numpy()
+            ordinary = b.values[int(np.argmax(b.counts[: len(b.values)]))] if b.values else None
         else:
-            unseen[:, i] = np.isnan(to_float(column, b.kind, b.day_first)) & (not b.missing)
+            lost[:, i] = np.isnan(to_float(column, b.kind, b.day_first)) & (not b.missing)
             ordinary = b.decode(np.zeros(1, np.float32)).iloc[0]
-        filled[column.name] = column if not unseen[:, i].any() else column.astype(object).where(~unseen[:, i], ordinary)
-    if not unseen.any():
-        return X, unseen, blanks
+        known = ~(lost[:, i] | new[:, i])
+        filled[column.name] = column if known.all() else column.astype(object).where(known, ordinary)
+    if not (lost | new).any():
+        return X, lost, new
     filled = pd.DataFrame(filled, index=frame.index)
-    return (filled if isinstance(X, pd.DataFrame) else filled.to_numpy()), unseen, blanks
+    return (filled if isinstance(X, pd.DataFrame) else filled.to_numpy()), lost, new
 
 
 def _replaced(X: Any, normal: Any, i: int, region: Any) -> Any:
