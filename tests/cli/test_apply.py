@@ -142,7 +142,7 @@ def test_columns_more_less_and_in_another_order(ectype, trained, people, tmp_pat
     frame = pd.read_csv(people)
     frame.assign(extra=1)[["extra", "group", "city", "income", "age"]].to_csv(tmp_path / "more.csv", index=False)
     more = ectype("score", trained / "table", tmp_path / "more.csv")
-    assert more.code == 0 and "left out: 'extra'" in more.err and more.out == ectype("score", trained / "table", people).out
+    assert more.code == 0 and "not used: 'extra'" in more.err and more.out == ectype("score", trained / "table", people).out
     frame.drop(columns="age").to_csv(tmp_path / "less.csv", index=False)
     less = ectype("score", trained / "table", tmp_path / "less.csv")
     assert less.code == 2 and "'age'" in less.err and less.out == ""
@@ -166,6 +166,20 @@ def test_new_categories(ectype, trained, people, tmp_path):
     (tmp_path / "new.csv").write_text(people.read_text().replace("Rome", "Paris"))
     answer = ectype("score", trained / "table", tmp_path / "new.csv")
     assert answer.code == 2 and "Paris" in answer.err
+
+
+def test_one_cell_that_cannot_be_read_leaves_the_others_as_they_are(ectype, trained, tmp_path):
+    """Two thirds of three cells are numbers: too few to say of the file alone that the column is of numbers."""
+    (tmp_path / "new.csv").write_text("age;income;city;group\n30;12,5;Rome;left\n41;abc;Oslo;right\n52;7,25;Bern;left\n")
+    (tmp_path / "clean.csv").write_text("age,income,city,group\n30,12.5,Rome,left\n41,,Oslo,right\n52,7.25,Bern,left\n")
+    for command, run in (("score", "table"), ("reconstruct", "table"), ("encode", "conditional")):
+        answer, clean = (ectype(command, trained / run, tmp_path / f"{name}.csv") for name in ("new", "clean"))
+        assert answer.code == 0 and answer.out == clean.out and clean.err == ""
+        assert "income: what is no number counts as blank: 'abc' in row 2 of 3\n" in answer.err
+    (tmp_path / "new.csv").write_text("age,income,city,group\n30,12.5,Rome,left\nn/a?,1,Oslo,right\n")
+    answer = ectype("score", trained / "table", tmp_path / "new.csv")
+    assert answer.code == 2 and answer.out == "" and "'age' has values that are no numbers" in answer.err
+    assert "got 'n/a?' in row 2 of 2" in answer.err
 
 
 def test_what_the_family_cannot_do(ectype, trained):

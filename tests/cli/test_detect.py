@@ -99,10 +99,24 @@ def test_categories_never_seen(ectype, files):
     strange.loc[0, "city"] = "Paris"
     strange.to_csv(files / "strange.csv", index=False)
     answer = ectype("detect", files / "autoencoder", files / "strange.csv")
-    assert answer.code == 2 and "Paris" in answer.err
+    assert answer.code == 2 and "Paris" in answer.err and "--unseen novel" in answer.err
     answer = ectype("detect", files / "autoencoder", files / "strange.csv", "--unseen", "novel", "--explain", "--out", files / "g.csv")
     found = pd.read_csv(files / "g.csv")
     assert answer.code == 0 and found["novel"][0] and found["why_1"][0] == "city"
+
+
+def test_what_was_read_is_said(ectype, files):
+    """Cells that say no number are novel where they are called so, and refused by name else; the others are read as they are."""
+    (files / "odd.csv").write_text("a;b;city;more\n0,5;0,5;Rome;1\nabc;0,5;Oslo;2\n1,5;n/a?;Paris;3\n")
+    for run in ("autoencoder", "default"):
+        answer = ectype("detect", files / run, files / "odd.csv", "--unseen", "novel", "--out", files / "o.csv")
+        for said in ("a: read with a decimal comma", "a: what is no number counts as blank: 'abc' in row 2 of 3", "b: what is no number counts "
+                     "as blank: 'n/a?' in row 3 of 3", "columns that the model does not know are not used: 'more'"):
+            assert f"note: {said}\n" in answer.err
+        found = pd.read_csv(files / "o.csv")
+        assert answer.code == 0 and found["novel"].tolist() == [False, True, True] and found["score"][0] > -100
+        answer = ectype("detect", files / run, files / "odd.csv")
+        assert answer.code == 2 and "'a' has values that are no numbers" in answer.err and "got 'abc' in row 2 of 3" in answer.err
 
 
 def test_categories_that_normal_rows_often_bring(ectype, files, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 
 from ectype.data.schema import Schema, infer_kind
 from ectype.data.sources import load
+from ectype.data.tables import read_text_table
 from ectype.errors import DataError, InvalidParameterError, SchemaMismatchError, UnknownNameError
 
 N = 60
@@ -236,6 +237,31 @@ def test_what_does_not_fit_is_said():
                          (np.zeros((2, 4, 5), np.uint8), "images of another shape")):
         with pytest.raises(SchemaMismatchError, match=message):
             pictures.encode(bad)
+
+
+def test_words_among_numbers_are_named():
+    schema = Schema.fit(pd.DataFrame({"n": [1, 2, 4], "when": pd.to_datetime(["2021-03-04", "2021-03-05", "2021-05-05"])}))
+    bad = pd.DataFrame({"n": [1, "two", None, "three"], "when": ["2021-03-04"] * 4}, dtype=object)
+    with pytest.raises(SchemaMismatchError, match="'n' has values that are no numbers: .* got 'two' in row 2 of 4, and 1 more"):
+        schema.encode(bad)
+    with pytest.raises(SchemaMismatchError, match="'when' has values that are no dates: .* got 'soon' in row 1 of 4"):
+        schema.encode(bad.assign(n=1, when=["soon", *bad["when"][1:]]))
+    with pytest.raises(SchemaMismatchError, match="'x1' has values that are no numbers: .* got 'two' in row 2 of 2"):
+        Schema.fit(np.arange(6.0).reshape(3, 2)).encode(np.array([[1, 2], [1, "two"]], object))
+
+
+def test_a_new_text_has_the_values_of_the_training_columns():
+    """Whatever the new file alone looks like: digits that are words, whole numbers that are categories, one cell that says nothing."""
+    X = pd.DataFrame({"zip": ["01", "10", "99"], "flag": [True, False, True], "two": [0, 1, 1], "x": [0.5, 1.5, np.nan],
+                      "bit": [False, True, True]})
+    schema = Schema.fit(X, kinds={"bit": "numeric"})
+    assert schema.reading == {"zip": "categorical", "flag": "boolean", "two": "numeric", "x": "numeric", "bit": "boolean"}
+    new, _ = read_text_table(b"zip,flag,two,x,bit\n10,True,1,abc,True\n99,False,0,7,False\n", kinds=schema.reading)
+    np.testing.assert_array_equal(schema.encode(new), schema.encode(X[:2].assign(
+        zip=["10", "99"], flag=[True, False], two=[1, 0], x=[np.nan, 7.0], bit=[True, False])))
+    odd, _ = read_text_table(b"zip,flag,two,x,bit\n10,True,1,1,True\n99,False,yes,7,False\n", kinds=schema.reading)
+    with pytest.raises(SchemaMismatchError, match="'two' has categories .* got 'yes'"):
+        schema.encode(odd)
 
 
 def test_accepts_says_which_rows_can_be_encoded():

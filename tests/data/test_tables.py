@@ -210,3 +210,13 @@ def test_parquet_index_and_mistakes():
         read_parquet(stored(pd.DataFrame({"n": [[1], [2, 3]]})))
     with pytest.raises(DataFileError, match="cannot be read"):
         read_parquet(stored(pd.DataFrame({"n": [1, 2]}))[:60])
+
+
+def test_what_is_known_of_a_column_is_read_in_few_cells_too():
+    frame, notes = read("price;n;flag\n1,5;1.200,0;True\nabc;x;perhaps\n7,25;3;False\n",
+                        kinds={"price": "numeric", "n": "integer", "flag": "boolean"})
+    assert frame.to_dict("list") == {"price": [1.5, "abc", 7.25], "n": [1200, "x", 3], "flag": [True, "perhaps", False]}
+    assert notes == ["price: read with a decimal comma", "n: read with a decimal comma"]
+    assert read('a,b\n"1,200.5",1\nx,2\n', kinds={"a": "numeric"})[0]["a"].tolist() == [1200.5, "x"]
+    assert read('a,b\n"1,25",1\nx,2\n', kinds={"a": "numeric"})[0]["a"].tolist() == [1.25, "x"]
+    assert read("a,b\n1,1\n0,2\n", kinds={"a": "boolean"})[0]["a"].tolist() == [1, 0]

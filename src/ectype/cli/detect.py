@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pandas as pd
 
-from ..data.sources import load as load_data
 from ..errors import InvalidParameterError
 from ..estimator import load_model
 from ..saved import DETECTOR
@@ -49,7 +48,7 @@ def detect(argv: list[str]) -> int:
     schema = detector.model_.schema_
     drawn = schema.is_image and flags.out.lower().endswith(".png")
     output = Output(flags.out, images=drawn, numeric=not flags.explain)
-    X = _rows(flags.data, flags, detector, config, terminal)
+    X = read_rows(flags.data, detector.model_, config, size_of(flags.size), terminal, strict=False).X
     scores = detector.score_samples(X)
     found = pd.DataFrame({"score": scores, "p_value": detector.p_values_of(scores), "novel": scores < detector.offset_})
     if drawn:
@@ -88,15 +87,6 @@ def _detector(flags: Detect, config: dict[str, Any], terminal: Terminal) -> Nove
     if flags.normal is None and detector.false_alarm_rate_ > rate:
         detector.notes_.append(f"{detector.n_calibration_} rows were held out in training: --normal FILE calibrates on more")
     return detector
-
-
-def _rows(source: str, flags: Detect, detector: NoveltyDetector, config: dict[str, Any], terminal: Terminal) -> Any:
-    schema = detector.model_.schema_
-    if detector.unseen == "novel" and schema.container == "dataframe":      # the first row may have what the model does not know
-        X = load_data(source, kinds=config.get("data", {}).get("kinds"), quiet=terminal.console.quiet).X
-        if isinstance(X, pd.DataFrame) and set(schema.columns) <= set(map(str, X.columns)):
-            return X.rename(columns=str)[schema.columns]
-    return read_rows(source, detector.model_, config, size_of(flags.size), terminal).X
 
 
 def _reasons(parts: Any, schema: Any) -> dict[str, Any]:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
-import pandas as pd
 
 from .. import registry
-from ..data.sources import load as load_data
 from ..errors import CapabilityError, InvalidParameterError
 from ..estimator import load_model
 from ..spec import Interval, PositiveInt
@@ -18,7 +16,7 @@ from ..uses import imputation
 from .apply import MOST_PAIRS, PAIRS_IN_A_ROW, Applied, _output, _write
 from .files import in_rows
 from .flags import optional, parse, size_of
-from .runs import Rows, read_config, read_rows
+from .runs import read_config, read_rows
 from .terminal import Terminal
 
 
@@ -45,7 +43,9 @@ def impute(argv: list[str]) -> int:
         able = ", ".join(n for n in registry.names() if "impute" in registry.load(n).capabilities)
         raise CapabilityError(f"{type(model).__name__} cannot impute", hint=f"these can: {able}")
     output = _output(flags, model)
-    rows, whole = _rows(flags, model, config, terminal)
+    rows = read_rows(flags.data, model, config, size_of(flags.size), terminal, strict=False)
+    if rows.condition is not None and rows.condition.isna().any():
+        terminal.note(f"{int(rows.condition.isna().sum())} rows have no {rows.condition.name}: the condition is not filled in")
     if model.schema_.is_table and flags.mask is not None:
         raise InvalidParameterError("the unknown part of a table is where it is blank", expected="no --mask", got=flags.mask)
     if not model.schema_.is_table and flags.mask is None:
@@ -60,28 +60,13 @@ def impute(argv: list[str]) -> int:
         shown = np.where(seen.reshape(*seen.shape, *[1] * (rows.X.ndim - 3)), rows.X, 0)
         given, made = (in_rows(v[:MOST_PAIRS], PAIRS_IN_A_ROW) for v in (shown, X))
         pairs = [row for pair in zip(given, made, strict=True) for row in pair]
-    if isinstance(whole, pd.DataFrame):         # the table as it was, with what the model does not know
-        output.write_table(whole.assign(**{c: X[c].to_numpy() if X[c].dtype.kind != "M" else X[c] for c in X.columns}))
+    if rows.table is not None:                  # the table as it was, with what the model does not know
+        output.write_table(rows.table.assign(**{c: X[c].to_numpy() if X[c].dtype.kind != "M" else X[c] for c in X.columns}))
     else:
         _write(output, X, rows.condition, model, config, pairs, beside=rows.X)
     if flags.out != "-":
         terminal.say(f"{len(X):,} written to {flags.out}")
     return 0
-
-
-def _rows(flags: Impute, model: Any, config: dict[str, Any], terminal: Terminal) -> tuple[Rows, pd.DataFrame | None]:
-    """Rows as other commands read them, and the table that they are from; in it, blanks may stand where the training had none."""
-    schema = model.schema_
-    if not schema.is_table or schema.container != "dataframe":
-        return read_rows(flags.data, model, config, size_of(flags.size), terminal), None
-    X = load_data(flags.data, kinds=config.get("data", {}).get("kinds"), quiet=terminal.console.quiet).X
-    if not isinstance(X, pd.DataFrame) or not set(schema.columns) <= set(map(str, X.columns)):
-        return read_rows(flags.data, model, config, size_of(flags.size), terminal), None         # which says what is wrong
-    X = X.rename(columns=str)
-    condition = X[config["condition"]] if model.condition_ is not None and config.get("condition") in X.columns else None
-    if condition is not None and condition.isna().any():
-        terminal.note(f"{int(condition.isna().sum())} rows have no {condition.name}: the condition is not filled in")
-    return Rows(X[schema.columns], condition, None), X
 
 
 def _mask(source: str) -> np.ndarray:

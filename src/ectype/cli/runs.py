@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from .. import __version__
-from ..data.blocks import some
+from ..data.blocks import Block, some
 from ..data.dense import as_signals
 from ..data.schema import Schema
 from ..data.sources import Dataset, load
@@ -133,26 +133,36 @@ class Rows:
     condition: pd.Series | None
     labels: pd.Series | None = None
     """Where the data have any, whether the model saw them or not."""
+    table: pd.DataFrame | None = None
+    """All of a table's columns, those that the model does not know too."""
 
 
-def read_rows(source: str, model: Any, config: Mapping[str, Any], size: tuple[int, ...] | None, terminal: Terminal) -> Rows:
-    """Read data in the way of the run's own; columns that the model does not know are left out, with a word."""
-    reading, schema = config.get("data", {}), model.schema_
+def read_rows(source: str, model: Any, config: Mapping[str, Any], size: tuple[int, ...] | None, terminal: Terminal, *,
+              strict: bool = True) -> Rows:
+    """Read data in the way of the run's own. It is said which columns the model does not know, and which cells cannot be read.
+
+    strict : values of a table that the model cannot take (new categories, blanks where the training had none) are an error.
+    """
+    reading, schema, condition_name = config.get("data", {}), model.schema_, config.get("condition")
+    like = schema.reading | ({condition_name: model.condition_.blocks[0].reading} if model.condition_ and condition_name else {})
     if size is None and reading.get("size") and (Path(source).is_dir() or Path(source).suffix.lower() in CONTAINERS):
         size = tuple(reading["size"])
-    dataset = load(source, kinds=None if schema.is_signal else reading.get("kinds"), size=size, quiet=terminal.console.quiet)
+    dataset = load(source, like=like, size=size, quiet=terminal.console.quiet)
     for note in dataset.notes:
         terminal.note(note)
     X = dataset.X
     if schema.is_signal:
-        condition = _condition_of(dataset, X, model, config)
+        condition = _condition_of(dataset, X, model, config, terminal)
         return Rows(_signals(dataset, schema, config, terminal), condition, _labels_of(dataset, X, config))
     if isinstance(X, np.ndarray) and X.ndim == 2 and schema.container == "dataframe" and X.shape[1] == len(schema.columns):
         X = pd.DataFrame(X, columns=schema.columns)
-    schema.encode(X[:1])        # says of a table in place of images, or of missing columns, more than scikit-learn's checks would
-    condition = _condition_of(dataset, X, model, config)
+    schema.encode(X[:1] if not schema.is_table else X if strict else X[:0])     # says more of what is wrong than scikit-learn's checks
+    condition = _condition_of(dataset, X, model, config, terminal)
     labels = _labels_of(dataset, X, config)
-    return Rows(_known_columns(X, schema, condition, terminal) if isinstance(X, pd.DataFrame) else X, condition, labels)
+    if not isinstance(X, pd.DataFrame):
+        return Rows(X, condition, labels)
+    X = X.rename(columns=str)
+    return Rows(_known_columns(X, schema, condition, terminal), condition, labels, X)
 
 
 def _signals(dataset: Dataset, schema: Schema, config: Mapping[str, Any], terminal: Terminal) -> np.ndarray:
@@ -168,11 +178,12 @@ def _signals(dataset: Dataset, schema: Schema, config: Mapping[str, Any], termin
     return X
 
 
-def _condition_of(dataset: Dataset, X: Any, model: Any, config: Mapping[str, Any]) -> pd.Series | None:
+def _condition_of(dataset: Dataset, X: Any, model: Any, config: Mapping[str, Any], terminal: Terminal) -> pd.Series | None:
     if model.condition_ is None:
         return None
     name = config.get("condition")
     if isinstance(X, pd.DataFrame) and name in X.columns:
+        _say_unreadable(model.condition_.blocks[0], X[name], terminal)
         return X[name]
     if dataset.y is None:
         raise SchemaMismatchError("the model is conditional and these data have no labels", got=f"{dataset.n_rows} rows without",
@@ -189,9 +200,15 @@ def _labels_of(dataset: Dataset, X: Any, config: Mapping[str, Any]) -> pd.Series
 
 
 def _known_columns(X: pd.DataFrame, schema: Schema, condition: pd.Series | None, terminal: Terminal) -> pd.DataFrame:
-    X = X.rename(columns=str)
     used = {*schema.columns, *([] if condition is None else [str(condition.name)])}
     extra = [c for c in X.columns if c not in used]
     if extra:
-        terminal.note(f"columns that the model does not know are left out: {some(extra, 8)}")
+        terminal.note(f"columns that the model does not know are not used: {some(extra, 8)}")
+    for block in schema.blocks:
+        _say_unreadable(block, X[block.name], terminal)
     return X[schema.columns]
+
+
+def _say_unreadable(block: Block, column: pd.Series, terminal: Terminal) -> None:
+    if block.type == "number" and (found := block.unreadable(column)):
+        terminal.note(f"{column.name}: what is no {block.what.removesuffix('s')} counts as blank: {found}")

@@ -65,6 +65,11 @@ class Number:
     type: ClassVar[str] = "number"
 
     @property
+    def reading(self) -> str:
+        """The kind by which text is read into such a column, so that it has the values of the training column."""
+        return "boolean" if self.dtype == "bool" else self.kind
+
+    @property
     def varies(self) -> bool:
         """Whether there is anything to learn."""
         return self.missing or self.low < self.high
@@ -130,9 +135,26 @@ class Number:
     def encode(self, values: pd.Series) -> np.ndarray:
         v = _finite(self.name, to_float(values, self.kind, self.day_first))
         if not self.missing and np.isnan(v).any():
+            words = self.unreadable(values)
+            if words:
+                raise SchemaMismatchError(f"column {self.name!r} has values that are no {self.what}", expected=f"{self.what}, as in the "
+                                          "training data", got=words, hint="correct them, or fit on data with blanks in this column")
             raise SchemaMismatchError(f"column {self.name!r} has blanks", expected="none, as in the training data",
                                       got=f"{int(np.isnan(v).sum())} blank", hint="fill them, or fit on data with blanks in this column")
         return self.forward(v).astype(np.float32)
+
+    @property
+    def what(self) -> str:
+        """What the values are, in the words of a message."""
+        return "dates" if self.kind == "datetime" else "numbers"
+
+    def unreadable(self, values: pd.Series) -> str | None:
+        """The first value that is no number (or date), where it stands, and how many more there are; None where all can be read."""
+        at = np.flatnonzero(np.isnan(to_float(values, self.kind, self.day_first)) & values.notna().to_numpy())
+        if not len(at):
+            return None
+        more = f", and {len(at) - 1:,} more" if len(at) > 1 else ""
+        return f"{values.iloc[at[0]]!r} in row {at[0] + 1:,} of {len(values):,}{more}"
 
     def decode(self, stored: np.ndarray) -> pd.Series:
         z = np.asarray(stored, np.float64)
@@ -313,6 +335,13 @@ class Category:
     ordered: bool = False
 
     type: ClassVar[str] = "category"
+
+    @property
+    def reading(self) -> str:
+        """The kind by which text is read into such a column, so that it has the values of the training column."""
+        if any(isinstance(v, bool) for v in self.values):
+            return "boolean"
+        return "categorical" if all(isinstance(v, str) for v in self.values) else "numeric"
 
     @property
     def varies(self) -> bool:

@@ -57,6 +57,11 @@ class Schema:
         return [b.name for b in self.blocks]
 
     @property
+    def reading(self) -> dict[str, str]:
+        """The kinds by which the columns of a new text table are read; nothing for images and signals."""
+        return {b.name: b.reading for b in self.blocks} if self.is_table else {}
+
+    @property
     def stored_shape(self) -> tuple[int, ...]:
         """Shape of one stored row."""
         return (len(self.blocks),) if self.is_table else self.blocks[0].shape

@@ -101,11 +101,12 @@ class Dataset:
 
 
 def load(source: Any, *, label: str | None = None, kinds: Mapping[str, str] | str | None = None, drop: Sequence[str] = (),
-         size: tuple[int, ...] | int | None = None, quiet: bool = False) -> Dataset:
+         size: tuple[int, ...] | int | None = None, like: Mapping[str, str] | None = None, quiet: bool = False) -> Dataset:
     """A data set by its name (see :data:`NAMES`), by the path of a file or a folder, or from a DataFrame or an array.
 
     ``label`` names the label column, ``drop`` columns to leave out, ``kinds`` the kinds of columns as for ``Schema.fit`` (the text
-    of a categorical column is then kept as it is), ``size`` the height and width to bring pictures to. ``quiet`` hides the progress
+    of a categorical column is then kept as it is), ``size`` the height and width to bring pictures to. ``like`` are the kinds by
+    which the text of a new table is read for a trained model (``Schema.reading``); it may have other columns. ``quiet`` hides the progress
     bar of a download. A name wins over a file of the same name in the working folder; write ``./digits`` for the file.
 
     ``kinds="signal"`` (``"signal@8000"`` with the samples per second) says that the rows are signals: every column that is neither
@@ -130,7 +131,7 @@ def load(source: Any, *, label: str | None = None, kinds: Mapping[str, str] | st
         else:
             path = _existing(text)
             name = path.resolve().name.removesuffix(".gz").rsplit(".", 1)[0] if path.is_file() else path.resolve().name
-            X, y, notes = read(path, kinds=kinds, size=size)
+            X, y, notes = read(path, kinds={**(like or {}), **(kinds or {})}, size=size)
     else:
         name, X, y, notes = "data", as_container(source), None, []
     if isinstance(X, Recordings):

@@ -25,6 +25,7 @@ DELIMITERS = "\t;|,"            # in the order in which they win a tie: a comma 
 SAMPLE_ROWS = 100
 MISSING = frozenset({"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
                      "NULL", "NaN", "None", "n/a", "nan", "null"})
+OF_NUMBERS = ("numeric", "integer")
 BOOLEANS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
 WHOLE = re.compile(r"[+-]?\d{1,18}")
@@ -36,8 +37,8 @@ def read_text_table(data: bytes, *, kinds: Mapping[str, str] | None = None, colu
                     ) -> tuple[pd.DataFrame, list[str]]:
     """A table and what was noted about it, from the bytes of a text file.
 
-    ``kinds`` keeps the text of categorical columns as it is (``01234`` stays ``01234``). ``columns`` names the columns of a file
-    that is known to have no header line. Raises :class:`DataFileError` for a file that is empty or has only a header, or that is no
+    ``kinds`` keeps the text of categorical columns as it is (``01234`` stays ``01234``), and reads what can be read in columns of numbers
+    or booleans, however few cells those are. ``columns`` names the columns of a file that is known to have no header line. Raises :class:`DataFileError` for a file that is empty or has only a header, or that is no
     table.
     """
     text, notes = _decode(data)
@@ -67,7 +68,7 @@ def read_text_table(data: bytes, *, kinds: Mapping[str, str] | None = None, colu
         raise DataFileError("there is only a header line", expected="at least 2 rows below it", got=some(names))
 
     parsed, marks, kinds = [], Counter(), kinds or {}
-    told = [True if delimiter != "," else None if kinds.get(name) == "categorical" else _comma_is_decimal(frame[column])
+    told = [True if delimiter != "," else None if kinds.get(name) == "categorical" else _comma_is_decimal(frame[column], kinds.get(name))
             for name, column in zip(names, frame, strict=True)]
     usually = True in told and False not in told and any(       # in columns that may mean either
         decimal and frame[column].str.strip().str.fullmatch(NO_LIST).any() for column, decimal in zip(frame, told, strict=True))
@@ -228,13 +229,17 @@ def _parse(cells: pd.Series, decimal: bool, kind: str | None) -> tuple[pd.Series
     if kind == "categorical" or zeros:
         note = "numbers of one length with leading zeros, so they are read as words" if zeros else None
         return pd.Series(pd.Categorical(column(filled))), note, n_marks
-    if all(word in BOOLEANS for word in filled):
-        return pd.Series(column([BOOLEANS[word] for word in filled])).infer_objects(), None, n_marks
+    are_booleans = [word in BOOLEANS for word in filled]
+    if all(are_booleans) or (kind == "boolean" and any(are_booleans)):
+        return pd.Series(column([BOOLEANS.get(word, word) for word in filled])).infer_objects(), None, n_marks
     numbers, note = [_number(word) for word in filled], None
     if None in numbers:
-        filled, note = _usual_numbers(filled, decimal)
+        filled, note = _usual_numbers(filled, decimal, kind)
         numbers = [_number(word) for word in filled]
     if None in numbers:
+        if kind in OF_NUMBERS:
+            filled = [word if number is None else int(word) if WHOLE.fullmatch(word) else number
+                      for word, number in zip(filled, numbers, strict=True)]
         return pd.Series(column(filled)).infer_objects(), note, n_marks
     if all(WHOLE.fullmatch(word) for word in filled) and not blank[codes].any():
         return pd.Series(column([int(word) for word in filled]).astype(np.int64)), note, n_marks
@@ -247,16 +252,16 @@ def _are_codes(words: list[str]) -> bool:
             and all(word.isascii() and word.isdigit() for word in words) and any(word[0] == "0" for word in words))
 
 
-def _usual_numbers(words: list[str], decimal: bool) -> tuple[list[str], str | None]:
+def _usual_numbers(words: list[str], decimal: bool, kind: str | None) -> tuple[list[str], str | None]:
     """Numbers with a decimal comma or with marks between the thousands, in the usual notation, where a column is made of them."""
     usual = _with_point(words) if decimal else _joined(words)
     after = _share(usual)
-    if after < NUMBERS_SHARE or after == _share(words):
+    if after < _least(kind) or after == _share(words):
         return words, None
     return usual, "read with a decimal comma" if decimal else "commas between thousands are left out"
 
 
-def _comma_is_decimal(cells: pd.Series) -> bool | None:
+def _comma_is_decimal(cells: pd.Series, kind: str | None) -> bool | None:
     """What a column tells of commas inside numbers, in a file with commas between its cells: decimal marks (``"1,5"``), or between
     thousands (``"1,500.5"``); None where it is not made of numbers with commas, or where they may be either (``"1,500"``)."""
     words = [word.strip() for word in cells.unique()]
@@ -264,7 +269,7 @@ def _comma_is_decimal(cells: pd.Series) -> bool | None:
     if not any("," in word for word in words):
         return None
     decimal, thousands = _share(_with_point(words)), _share(_joined(words))
-    return None if max(decimal, thousands) < NUMBERS_SHARE or decimal == thousands else decimal > thousands
+    return None if max(decimal, thousands) < _least(kind) or decimal == thousands else decimal > thousands
 
 
 def _with_point(words: list[str]) -> list[str]:
@@ -273,6 +278,11 @@ def _with_point(words: list[str]) -> list[str]:
 
 def _joined(words: list[str]) -> list[str]:
     return [word.replace(",", "") if THOUSANDS.fullmatch(word) else word for word in words]
+
+
+def _least(kind: str | None) -> float:
+    """The share of numbers that makes a column one of numbers: any, where that is known."""
+    return 0.0 if kind in OF_NUMBERS else NUMBERS_SHARE
 
 
 def _share(words: list[str]) -> float:
