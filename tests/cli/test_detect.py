@@ -105,6 +105,20 @@ def test_categories_never_seen(ectype, files):
     assert answer.code == 0 and found["novel"][0] and found["why_1"][0] == "city"
 
 
+@pytest.mark.parametrize("word", ["ignore", "None"])
+def test_a_choice_that_may_be_left_away_is_not_called_none(ectype, files, word):
+    for words in (["detect", files / "autoencoder", files / "new.csv", "--unseen", word],
+                  ["fit", "ddpm", files / "normal.csv", "--out", files / "no", "--train.optimizer", word]):
+        answer = ectype(*words)
+        choices = {"--unseen": "('error', 'novel')", "--train.optimizer": "('adam', 'muon')"}[words[-2]]
+        assert answer.code == 2 and f"invalid choice '{word}' for argument '{words[-2]}'" in answer.err and f"one of {choices}." in answer.err
+    page = ectype("detect", "--help").out
+    assert "--unseen {error,novel}" in page and "None" not in page
+    for model in ("gan", "flow", "truncated"):
+        page = ectype("fit", model, "--help").out
+        assert "None" not in page and "without it, " in page
+
+
 def test_what_was_read_is_said(ectype, files):
     """Cells that say no number are novel where they are called so, and refused by name else; the others are read as they are."""
     (files / "odd.csv").write_text("a;b;city;more\n0,5;0,5;Rome;1\nabc;0,5;Oslo;2\n1,5;n/a?;Paris;3\n")

@@ -36,8 +36,8 @@ class Detect(Applied):
     explain: bool = False
     """Name the three columns (pixels, as row,column) that contributed most to each row's novelty, and how much, in units of the score.
     A folder that `ectype fit` wrote keeps no rows, which all families but the autoencoders need for it: give --normal FILE too."""
-    unseen: Literal["error", "novel"] | None = None
-    """Categories that the training data did not have: an error, or novel."""
+    unseen: Annotated[Literal["error", "novel"] | None, optional()] = None
+    """Categories that the training data did not have: an error, or novel; what the saved detector says, or an error."""
 
 
 def detect(argv: list[str]) -> int:

@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, make_dataclass
 from functools import partial
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import tyro
 from tyro.conf import Positional, arg
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from ..data.dense import signal_rate
 from ..data.schema import KINDS
@@ -102,13 +103,27 @@ def parse(flags: type[F], argv: Sequence[str], command: str, *, subject: str = "
     try:
         with redirect_stdout(help_page), redirect_stderr(complaint):
             return tyro.cli(flags, args=_gathered(argv), prog=f"ectype {command} {subject}".strip(), description=about,
-                            config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone))
+                            config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone), registry=TYPES)
     except SystemExit:
         _complain_of_value(flags, complaint)
         raise
     finally:
         sys.stdout.write(help_page.getvalue())
         sys.stderr.write(complaint.getvalue())
+
+
+TYPES = ConstructorRegistry()
+
+
+@TYPES.primitive_rule
+def _left_away_or(hint: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+    """How the words of an ``X | None`` are read: as those of X, and None is a flag that is not given. The parser's own rule for unions would
+    take ``None`` for one more choice."""
+    if type(None) not in get_args(hint.type):
+        return None
+    of = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(without_none(hint.type), hint.markers))
+    return dataclasses.replace(of, is_instance=lambda v: v is None or of.is_instance(v),
+                               str_from_instance=lambda v: ["None"] if v is None else of.str_from_instance(v))
 
 
 def _complain_of_value(flags: type, complaint: _Page) -> None:
@@ -169,4 +184,5 @@ def option_values(flags: Any, options: Sequence[Option]) -> dict[str, Any]:
 def _annotated(option: Option) -> Any:
     shorter = {"aliases": ("--budget",), "metavar": "TIME"} if option.name == "train.budget" else {}
     no_default = {"help_behavior_hint": ""} if option.default in (None, (), False) else {}
-    return Annotated[option.hint, arg(help=option.meaning or None, **shorter, **no_default)]
+    meaning = option.meaning.replace(". None = ", ". Without it, ").replace("None = ", "without it, ")     # None is for Python
+    return Annotated[option.hint, arg(help=meaning or None, **shorter, **no_default)]
