@@ -188,6 +188,26 @@ def test_a_teachers_denoiser_is_taken_over(gaussian, tmp_path):
     assert (again.sample(5, random_state=0) == model.sample(5, random_state=0)).all()
 
 
+def test_a_teacher_of_few_rows_may_have_held_out_others(tmp_path):
+    """100 rows of ten columns: means of the nine tenths that two fits learn from differ by more than a tenth as often as not."""
+    X = np.random.default_rng(0).normal(size=(100, 10))
+    train = ectype.Train(budget="1steps", device="cpu")
+    teacher = ectype.DDPM(train=train, net=SMALL, random_state=100).fit(X)
+    teacher.save(tmp_path / "ddpm")
+    apart = []
+    for seed in range(6):
+        model = ectype.TruncatedDiffusion(teacher=str(tmp_path / "ddpm"), train=train, net=SMALL, generator_net=SMALL, random_state=seed)
+        assert torch.equal(model.fit(X).objective_.center, teacher.objective_.center)
+        alone = ectype.DDPM(train=train, net=SMALL, random_state=seed).fit(X).objective_
+        apart.append(float(((alone.center - teacher.objective_.center) / alone.scale).abs().max()))
+    assert max(apart) > 0.1
+    images = np.random.default_rng(0).integers(0, 17, (100, 4, 4)).astype(float)            # a schema of images tells only their size
+    images.flat[:2] = 0, 16
+    ectype.DDPM(train=train, random_state=0).fit(np.where(images > 12, 16.0, 0.0)).save(tmp_path / "dark")
+    with pytest.raises(SchemaMismatchError, match="other data"):
+        ectype.TruncatedDiffusion(teacher=str(tmp_path / "dark"), train=train, random_state=0).fit(images)
+
+
 def test_a_teacher_that_cannot_teach_is_refused(gaussian, tmp_path):
     settings = {"train": TRAIN, "net": SMALL, "random_state": 0}
     ectype.VAE(**settings).fit(gaussian[:100]).save(tmp_path / "vae")

@@ -72,7 +72,8 @@ END = {"table": 1 / 3, "images": 1.2, "signals": 1.2}       # the last of n time
 UNDECIDED = 0.3         # for a table that has no numbers
 TRAINED = 0.5           # the denoiser is trained up to this time at least: it scores rows, too
 SHARE = 0.7             # of the budget, for the denoiser; with 0.5 digits had a C2ST of 0.81 after 12 s, and with this 0.74
-ALIKE = 0.1             # a teacher's mean and deviation of the data may differ by this share of the deviation
+ALIKE = 0.1             # a teacher's mean and deviation of the data may differ by this share of the deviation, or by what chance makes of
+CHANCE = 4.0            # few rows: so many standard errors √(2/n) of the difference between the means of n rows and n others
 ENOUGH = 3              # steps of the denoiser, to go all the way from t₀
 
 
@@ -119,18 +120,22 @@ class TruncatedObjective(DDPMObjective):
         """The scales of the features, or all that the teacher knows; the generator's cells."""
         super().prepare(x, c)
         if self.teacher is not None:
-            self._learn_from(self.teacher)
+            self._learn_from(self.teacher, max(ALIKE, CHANCE * (2 / len(x)) ** 0.5))
         self.generator.prepare(x, c)
 
-    def _learn_from(self, folder: str) -> None:
-        """Take over the denoiser of a saved DDPM, and the scales that it knows."""
+    def _learn_from(self, folder: str, alike: float) -> None:
+        """Take over the denoiser of a saved DDPM, and the scales that it knows.
+
+        alike : how much its means and deviations of the features may differ, in deviations. Two fits of the same rows hold out different
+            ones, and only of a table does the schema tell that the rows are the same.
+        """
         teacher = load(folder, device=str(self.center.device))
         if not isinstance(teacher, DDPM) or (teacher.schedule, teacher.prediction, tuple(teacher.log_snr)) != ("cosine", "v", ENDS):
             raise InvalidParameterError("the teacher restores no noise as this model does", got=_in_words(teacher),
                                         expected='a saved ddpm with schedule="cosine", prediction="v" and the default log_snr')
         known = teacher.objective_
         same = [None if s is None else s.to_dict() for s in (teacher.schema_, teacher.condition_)] == self.data
-        if not same or max((known.center - self.center).abs().max() / self.scale.min(), (known.scale / self.scale - 1).abs().max()) > ALIKE:
+        if not same or max((known.center - self.center).abs().max() / self.scale.min(), (known.scale / self.scale - 1).abs().max()) > alike:
             raise SchemaMismatchError("the teacher has learnt from other data", hint="fit both on the same rows")
         try:
             self.network.load_state_dict(known.network.state_dict())
