@@ -59,6 +59,11 @@ def marker(kind: str, x: float, y: float, r: float, cls: str) -> str:
     return f'<polygon points="{" ".join(f"{fmt(x + dx)},{fmt(y + dy)}" for dx, dy in corners)}" class="{cls}"/>'
 
 
+def reach(kind: str) -> float:
+    """How far a mark goes from where it stands, in its radius."""
+    return POLYGONS[kind][2] if kind in POLYGONS else 1.05
+
+
 def shape(index: int) -> str:
     """The shape of the row with this number; where the colours come round again, the shapes are shifted, so that no two rows look alike."""
     return SHAPES[(index + index // len(SHAPES)) % len(SHAPES)]

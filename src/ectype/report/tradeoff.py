@@ -12,12 +12,15 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from .charts import colour, line, marker, shape, svg, text
+from .charts import colour, line, marker, reach, shape, svg, text
 from .charts import fmt as n
 from .numbers import short
 
-CAPITAL, OTHER = 0.76, 0.6      # widths of characters, in font sizes: wide enough to keep labels apart in any font
+WIDE, NARROW = "mwMW%@→—", "fijlrtI .,:;'|()-"
+WIDTHS = {"wide": 1.06, "capital": 0.84, "narrow": 0.48, "other": 0.72}     # in font sizes, bold, in DejaVu Sans: few fonts are wider
+PLAIN = 0.9                     # of these, where the font is not bold
 LEFT, RIGHT, TOP, BOTTOM = 46, 16, 26, 48
+SPACE = 3                   # between a mark and any words
 HIGHEST, LOWEST = 1.04, -0.06   # of the quality axis
 TITLE = "Quality: gap to real data closed"
 TELEPHONE = 500             # narrower drawings have smaller marks, and names alone
@@ -76,7 +79,8 @@ def tradeoff(spots: Sequence[Spot], *, mixture: float | None, threshold: float, 
     scale = 0.75 if width < TELEPHONE else 1.0
     radii = [scale * (4 + 11 * (0.5 if s.coverage is None else s.coverage)) for s in spots]
     marks = [(s, frame.x(s.rate), frame.y(s.quality), r) for s, r in zip(spots, radii, strict=True)]
-    bodies = [(x - 1.2 * r, y - 1.2 * r, x + 1.2 * r, y + 1.2 * r) for _, x, y, r in marks]
+    far = {s.label: reach(shape(s.index)) * r for s, _, _, r in marks}
+    bodies = [(x - d, y - d, x + d, y + d) for s, x, y, _ in marks for d in [far[s.label] + SPACE]]
     parts = [*_axes(frame, threshold, slowest)]
     whiskers = [(frame.x(s.rate), frame.y(s.interval[1]), frame.y(s.interval[0]), s) for s in spots if s.interval]
     rulers, notes, taken = _rulers(frame, mixture, threshold, slowest, bodies, [(x - 3, high, x + 3, low) for x, high, low, _ in whiskers])
@@ -88,15 +92,16 @@ def tradeoff(spots: Sequence[Spot], *, mixture: float | None, threshold: float, 
     crossed = [(LEFT, frame.y(q) - 1, frame.right, frame.y(q) + 1) for q in (threshold, mixture) if q is not None]
     crossed += [(frame.x(slowest) - 1, TOP, frame.x(slowest) + 1, frame.y(LOWEST))]
     crossed += [(x - 1, high, x + 1, low) for x, high, low, _ in whiskers]
-    for s, x, y, r in sorted(marks, key=lambda m: m[2]):
+    for s, x, y, _ in sorted(marks, key=lambda m: m[2]):
         below = f"covers {s.coverage:.0%}" if s.coverage is not None and width >= TELEPHONE else ""
-        label_width = max(_width(s.label, 14), _width(below, 11))
-        box = _place(x, y, r, label_width, 28 if below else 15, taken, crossed, (LEFT + 2, 2, width - 2, frame.y(LOWEST) - 2))
+        label_width = max(_width(s.label, 14), PLAIN * _width(below, 11))
+        box = _place(x, y, far[s.label], label_width, 28 if below else 15, taken, crossed, (LEFT + 2, 2, width - 2, frame.y(LOWEST) - 2))
         taken.append((box[0] - 6, box[1] - 1, box[2] + 6, box[3] + 1))
         nearest = (min(max(x, box[0]), box[2]), min(max(y, box[1]), box[3]))
-        if math.dist(nearest, (x, y)) > 1.2 * r + 12:
+        if math.dist(nearest, (x, y)) > far[s.label] + 12:
             parts.append(line(*nearest, x, y, "leader"))
-        parts += [text(box[0], box[1] + 12, s.label, "name"), text(box[0], box[1] + 25, below, "note")]
+        start, anchor = (box[2], "end") if box[2] < x else (box[0], "start")       # in a font of another width it grows away from the mark
+        parts += [text(start, box[1] + 12, s.label, "name", anchor), text(start, box[1] + 25, below, "note", anchor)]
     said = "; ".join(f"{s.label}: {s.quality:.0%} of the gap closed{_between(s.interval)}, {short(s.rate)} rows per second"
                      + (f", covers {s.coverage:.0%}" if s.coverage is not None else "") for s in spots)
     return svg(width, height, f"Quality against sampling speed, coverage as size. {said}.", parts, "chart tradeoff")
@@ -132,10 +137,10 @@ def _rulers(frame: Frame, mixture: float | None, threshold: float, slowest: floa
     if mixture is not None:
         lines.append(line(LEFT, frame.y(mixture), right, frame.y(mixture), "dummy"))
         words.append(("Gaussian mixture", frame.y(mixture), None))
-    taken: list[Box] = [*bodies, (LEFT, 0, LEFT + _width(TITLE, 12), 18)]
+    taken: list[Box] = [*bodies, (LEFT, 0, LEFT + PLAIN * _width(TITLE, 12), 18)]
     notes = []
     for said, y, starts in words:
-        width = _width(said, 11)
+        width = PLAIN * _width(said, 11)
         starts = starts or [right - width, left, *((1 - k / 8) * left + k / 8 * (right - width) for k in (4, 2, 6, 1, 3, 5, 7))]
         options = [(x, y + top, x + width, y + top + 12) for top in (-14, 3) for x in starts]
         box = min(options, key=lambda b: _overlap(b, [*taken, *whiskers]))
@@ -144,14 +149,14 @@ def _rulers(frame: Frame, mixture: float | None, threshold: float, slowest: floa
     return lines, notes, taken
 
 
-def _place(x: float, y: float, r: float, w: float, h: float, taken: Sequence[Box], crossed: Sequence[Box], within: Box) -> Box:
-    """The nearest free place for a label of size (w, h): beside the mark if possible, else on growing rings around it.
+def _place(x: float, y: float, far: float, w: float, h: float, taken: Sequence[Box], crossed: Sequence[Box], within: Box) -> Box:
+    """The nearest free place for a label of size (w, h): beside the mark, which goes ``far``, if possible, else on growing rings around it.
 
     Nothing in ``taken`` is covered if that can be helped; lines (``crossed``) are crossed unwillingly.
     """
     candidates = []
     for gap in (4, 10, 18, 28, 40, 54, 70, 90, 120):
-        d = 1.2 * r + gap
+        d = far + gap
         e = 0.7 * d
         for dx, dy in ((d, -h / 2), (-d - w, -h / 2), (-w / 2, -d - h), (-w / 2, d),
                        (e, -e - h), (-e - w, -e - h), (e, e), (-e - w, e)):
@@ -161,8 +166,10 @@ def _place(x: float, y: float, r: float, w: float, h: float, taken: Sequence[Box
 
 
 def _width(words: str, size: float) -> float:
-    """About the width of some words in a font of this size."""
-    return size * sum(CAPITAL if c.isupper() else OTHER for c in words)
+    """About the width of some words in bold letters of this size."""
+    def kind(c: str) -> str:
+        return "wide" if c in WIDE else "narrow" if c in NARROW else "capital" if c.isupper() else "other"
+    return size * sum(WIDTHS[kind(c)] for c in words)
 
 
 def _overlap(box: Box, others: Iterable[Box]) -> float:
