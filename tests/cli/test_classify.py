@@ -88,6 +88,20 @@ def test_the_encoder_of_another_run(ectype, few, tmp_path):
     assert answer.code == 2 and "--drop kind" in answer.err
 
 
+def test_the_columns_of_a_trained_encoder_say_how_a_file_is_read(ectype, few, tmp_path):
+    frame = pd.read_csv(few)
+    frame.loc[::9, "b"] = np.nan
+    frame.to_csv(few, index=False)
+    start = tmp_path / "start"
+    ectype("fit", "autoencoder", few, "--drop", "kind", "--out", start, "--budget", "20steps", "--latent-dim", "2")
+    small = "a;b;city;kind\n" + "".join(f"{i},5;{'1,5' if i % 2 else 'abc'};Rome;{'left' if i < 3 else 'right'}\n" for i in range(6))
+    (tmp_path / "small.csv").write_text(small)
+    answer = ectype("classify", "fit", tmp_path / "small.csv", "--label", "kind", "--out", tmp_path / "run", "--encoder", start,
+                    "--classes-budget", "5steps")
+    assert answer.code == 0 and "b: read with a decimal comma" in answer.err
+    assert "b: what is no number counts as blank: 'abc' in row 1 of 6, and 2 more" in answer.err
+
+
 def test_an_encoder_with_its_own_flags(ectype, few, tmp_path):
     flags = ("--budget", "12steps", "--latent-dim", "2", "--net.width", "8", "--classes-budget", "10steps")
     words = ("classify", "fit", few, "--label", "kind", "--encoder=stacked", *flags, "--no-tied", "--out", tmp_path / "run")

@@ -34,7 +34,7 @@ from . import COMMANDS, INTERRUPTED
 from .files import Output
 from .flags import Common, Source, option_values, optional, parse, size_of, with_options
 from .options import Option, constructor_arguments, fitting
-from .runs import MODEL, claim, read_config, read_rows, resolved, write_log
+from .runs import MODEL, claim, read_config, read_rows, resolved, say_unreadable, write_log
 from .terminal import Line, Terminal, duration
 
 ENCODER = "encoder"         # folder of the encoder's run
@@ -120,8 +120,8 @@ def fit(argv: list[str]) -> int:
     validate(PretrainedClassifier.__name__, settings, annotations(PretrainedClassifier.__init__))
     encoder = load_model(name) if not options else _new_encoder(name, options, flags)
     usable(encoder)
-    dataset = load(flags.data, **flags.reading, quiet=flags.quiet)
-    X, y = _rows_and_labels(dataset, encoder if not options else None)
+    dataset = load(flags.data, **flags.reading, like=None if options else encoder.schema_.reading, quiet=flags.quiet)
+    X, y = _rows_and_labels(dataset, encoder if not options else None, terminal)
     n_labelled = _introduce(dataset, y, terminal)
 
     of_encoder = _but_seed(encoder.get_params(deep=False)) if options else {"run": str(Path(name).resolve())}
@@ -153,7 +153,7 @@ def _new_encoder(name: str, options: Sequence[Option], flags: Any) -> Generative
     return cls(**arguments, random_state=flags.seed)
 
 
-def _rows_and_labels(dataset: Dataset, trained: GenerativeModel | None) -> tuple[Any, pd.Series]:
+def _rows_and_labels(dataset: Dataset, trained: GenerativeModel | None, terminal: Terminal) -> tuple[Any, pd.Series]:
     """The rows without their label, of a trained encoder those columns that it knows; and the labels."""
     if dataset.y is None:
         raise InvalidParameterError("a classifier needs labels", got=f"none in {dataset.name}",
@@ -165,6 +165,8 @@ def _rows_and_labels(dataset: Dataset, trained: GenerativeModel | None) -> tuple
                                         hint=f"ectype fit … --drop {shlex.quote(str(y.name))}")
         X = X.rename(columns=str)
         X = X[[c for c in X.columns if c in trained.schema_.columns]]
+        for block in (b for b in trained.schema_.blocks if b.name in X.columns):
+            say_unreadable(block, X[block.name], terminal)
     if y.dtype.kind == "f" and (y.dropna() % 1 == 0).all():        # whole numbers with blanks, which pandas reads as 2.0
         y = y.fillna(-1).astype(int)
     return X, y

@@ -117,8 +117,8 @@ TYPES = ConstructorRegistry()
 
 @TYPES.primitive_rule
 def _left_away_or(hint: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
-    """How the words of an ``X | None`` are read: as those of X, and None is a flag that is not given. The parser's own rule for unions would
-    take ``None`` for one more choice."""
+    """How the words of an ``X | None`` are read: as those of X, and None is a flag that is not given. The parser's own rule for unions
+    would take ``None`` for one more choice."""
     if type(None) not in get_args(hint.type):
         return None
     of = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(without_none(hint.type), hint.markers))

@@ -183,7 +183,7 @@ def _condition_of(dataset: Dataset, X: Any, model: Any, config: Mapping[str, Any
         return None
     name = config.get("condition")
     if isinstance(X, pd.DataFrame) and name in X.columns:
-        _say_unreadable(model.condition_.blocks[0], X[name], terminal)
+        say_unreadable(model.condition_.blocks[0], X[name], terminal)
         return X[name]
     if dataset.y is None:
         raise SchemaMismatchError("the model is conditional and these data have no labels", got=f"{dataset.n_rows} rows without",
@@ -205,10 +205,11 @@ def _known_columns(X: pd.DataFrame, schema: Schema, condition: pd.Series | None,
     if extra:
         terminal.note(f"columns that the model does not know are not used: {some(extra, 8)}")
     for block in schema.blocks:
-        _say_unreadable(block, X[block.name], terminal)
+        say_unreadable(block, X[block.name], terminal)
     return X[schema.columns]
 
 
-def _say_unreadable(block: Block, column: pd.Series, terminal: Terminal) -> None:
+def say_unreadable(block: Block, column: pd.Series, terminal: Terminal) -> None:
+    """Tell of cells with words in a column of numbers or dates, which count as blanks."""
     if block.type == "number" and (found := block.unreadable(column)):
         terminal.note(f"{column.name}: what is no {block.what.removesuffix('s')} counts as blank: {found}")

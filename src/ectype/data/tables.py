@@ -38,8 +38,8 @@ def read_text_table(data: bytes, *, kinds: Mapping[str, str] | None = None, colu
     """A table and what was noted about it, from the bytes of a text file.
 
     ``kinds`` keeps the text of categorical columns as it is (``01234`` stays ``01234``), and reads what can be read in columns of numbers
-    or booleans, however few cells those are. ``columns`` names the columns of a file that is known to have no header line. Raises :class:`DataFileError` for a file that is empty or has only a header, or that is no
-    table.
+    or booleans, however few cells those are. ``columns`` names the columns of a file that is known to have no header line. Raises
+    :class:`DataFileError` for a file that is empty or has only a header, or that is no table.
     """
     text, notes = _decode(data)
     text = text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\n")
