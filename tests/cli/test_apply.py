@@ -182,6 +182,18 @@ def test_one_cell_that_cannot_be_read_leaves_the_others_as_they_are(ectype, trai
     assert "got 'n/a?' in row 2 of 2" in answer.err
 
 
+def test_cells_that_cannot_be_read_are_filled_in(ectype, people, tmp_path):
+    assert ectype("fit", "ddpm", people, "--out", tmp_path / "run", "--budget", "5steps", "--net.width", "8", "--quiet").code == 0
+    (tmp_path / "new.csv").write_text("id;age;income;city;group\n7;30;12,5;Rome;left\n8;x;abc;Oslo;\n9;52;1,25;;left\n")
+    answer = ectype("impute", tmp_path / "run", tmp_path / "new.csv", "--steps", "2")
+    filled = _csv(answer.out)
+    assert answer.code == 0 and list(filled.columns) == ["id", "age", "income", "city", "group"] and filled.notna().all(axis=None)
+    assert filled["id"].tolist() == [7, 8, 9] and filled["income"][[0, 2]].tolist() == [12.5, 1.25] and filled["age"].dtype.kind == "i"
+    for said in ("age: what is no number counts as blank: 'x' in row 2 of 3", "income: what is no number counts as blank: 'abc' in row 2 of 3",
+                 "income: read with a decimal comma"):
+        assert said in answer.err
+
+
 def test_what_the_family_cannot_do(ectype, trained):
     answer = ectype("encode", trained / "gan", trained / "numbers.csv")
     assert answer.code == 2 and "GAN cannot encode" in answer.err
