@@ -28,7 +28,7 @@ from ectype.comparison import compare
 from ectype.report import write_report
 
 BAR_S, METRICS_SHARE = 300, 0.10
-STEPS, STAGES = "60steps", {"truncated": "40+20steps"}      # of the comparison that is made twice
+STEPS = "60steps"       # of the comparison that is made twice
 TIMINGS = re.compile(r"^/(environment|spent_s)/|/(rows_per_s|fit_s|peak_memory_mib)(/|$)|^/marks/[^/]+/(why/)?speed$|/fast_sampling$"
                      r"|^/pick/")       # the pick says who is fast
 COMMAND = "from ectype.cli import main; raise SystemExit(main())"
@@ -97,7 +97,7 @@ def sorted_out(differ: list[str]) -> dict[str, list[str]]:
 
 def twice(data: str) -> dict:
     """Two runs of one comparison, and where what they write differs."""
-    budget = {name: STAGES.get(name, STEPS) for name in registry.compared()}
+    budget = dict.fromkeys(registry.compared(), STEPS)
     with tempfile.TemporaryDirectory() as folder:
         first, second = (leaves(compare(data, budget=budget, seeds=1, out=Path(folder) / run).results) for run in ("first", "second"))
     differ = sorted(p for p in first.keys() | second.keys() if first.get(p) != second.get(p))

@@ -19,7 +19,6 @@ import argparse
 import gzip
 import os
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,6 @@ import torch
 
 from bench.record import write
 from ectype import GAN, Train
-from ectype import load as load_model
 from ectype.data.schema import Schema
 from ectype.data.sources import load
 from ectype.data.toy import mode_report
@@ -67,20 +65,14 @@ def pictures(part: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
             read("t10k-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28), read("t10k-labels-idx1-ubyte.gz", 8).astype(int))
 
 
-def trained(part: str, budget: str, save: Path | None, of: Path | None) -> dict[str, Any]:
-    """A GAN on pictures, judged as ``ectype compare`` judges; of truncated diffusion one evaluation, which is its generator."""
+def trained(part: str, budget: str, save: Path | None) -> dict[str, Any]:
+    """A GAN on pictures, judged as ``ectype compare`` judges."""
     X, y, X_test, y_test = pictures(part)
     conditional = part == "conditional"
     start = time.process_time()
-    if of is None:
-        model = GAN(conditional=conditional, train=Train(budget=budget, threads=1), random_state=0).fit(X, y)
-    else:
-        model = load_model(of)
-        model.sample = partial(model.sample, steps=1)
+    model = GAN(conditional=conditional, train=Train(budget=budget, threads=1), random_state=0).fit(X, y)
     found: dict[str, Any] = {"steps": model.n_steps_, "wall_s": round(model.fit_s_, 1), "cpu_s": round(time.process_time() - start, 1),
                              "parameters": model.n_parameters_, "events": model.events_, "curve": model.history_[-1]}
-    if of is not None:
-        found |= {"of": "the generator of truncated diffusion, whose training is this game", "cpu_s": None}
     if save is not None:
         model.save(save)
     asked = np.random.default_rng(0).permutation(y)[:MANY] if conditional else None
@@ -134,11 +126,10 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=["grid", *FOLDERS], default=["grid", *FOLDERS])
     parser.add_argument("--budget", default="15m", help="of a model of pictures; in steps where other programs share the processor")
     parser.add_argument("--save", type=Path, help="a folder to keep the trained models in")
-    parser.add_argument("--of", type=Path, help="a saved model of truncated diffusion, whose generator is judged in place of a new one")
     flags = parser.parse_args()
     torch.set_num_threads(1)
     for part in flags.parts:
-        result = grid() if part == "grid" else trained(part, flags.budget, None if flags.save is None else flags.save / part, flags.of)
+        result = grid() if part == "grid" else trained(part, flags.budget, None if flags.save is None else flags.save / part)
         write(f"gan_{part}", {"threads": 1, "budget": f"{GRID_S}s" if part == "grid" else flags.budget, **result})
 
 

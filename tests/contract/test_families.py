@@ -266,7 +266,7 @@ def test_stages_are_told(name):
     assert all(np.isfinite(list(s["measured"].values())).all() for s in model.stages_)
     names = [s["stage"] for s in model.stages_]
     assert names == {"linear": ["moments"], "stacked": ["layer 1", "layer 2", "layer 3", "fine-tuning"],
-                     "truncated": ["generator", "denoiser"]}.get(name, [""])
+                     }.get(name, [""])
     assert {r.get("stage", "") for r in model.history_} == set(names) and model.objective_.stage is None
 
 
@@ -282,7 +282,7 @@ OTHER = {   # another value for every constructor parameter
     "base": "student", "dequantization": "variational",
     "schedule": "linear", "sparsity": 1.0, "tied": False, "greedy": False, "corruption": Corruption(kind="masking", level=0.5),
     "prediction": "noise", "loss": "bound", "log_snr": (8.0, -8.0), "drop_condition": 0.6, "pairing": "random",
-    "consistency": 0.6, "start": 0.5, "generator_net": Net(width=(9,)),
+    "consistency": 0.6, "start": 0.5,
     "upsampling": "resize", "conditional": True, "net": Net(width=(9,)), "train": TINY(lr=0.02), "random_state": 1,
 }
 
@@ -382,11 +382,9 @@ def test_the_cost_of_a_sample_is_told(name):
     if network is None:                                                 # one pass backwards through every layer
         assert model.evaluations(**options) == 1
         return
-    networks = [getattr(model.objective_, network), *([model.objective_.generator.generator] if name == "truncated" else [])]
-    handles = [net.register_forward_hook(lambda *_: calls.append(1)) for net in networks]
+    handle = getattr(model.objective_, network).register_forward_hook(lambda *_: calls.append(1))
     draw(model, 5, random_state=0)
-    for handle in handles:
-        handle.remove()
+    handle.remove()
     assert len(calls) == model.evaluations(**options)
 
 

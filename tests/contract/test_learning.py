@@ -13,7 +13,7 @@ from ectype.spec import Net, Train
 
 from .conftest import TABULAR, has
 
-STEPS = {"gan": 800, "flow": 300, "stacked": 1000, "shortcut": 1000, "truncated": 1600}
+STEPS = {"gan": 800, "flow": 300, "stacked": 1000, "shortcut": 1000, "truncated": 1000}
 SETTINGS = {"flow": {"transforms": 3}}
 OPTIONS = {"ddpm": {"sampler": "ddim"}}
 GROUPS = "abc"

@@ -18,7 +18,6 @@ from ectype.train import loop
 from .conftest import DATA, LABELS, QUICK, TINY, assert_same, curve, draw, fit, fitted, has, home, new, same_weights
 
 ONE_STAGE = {"stacked": {"greedy": False}}      # a curve of several stages is several curves: tests/train/test_stages.py
-TWO_STAGES = {"truncated"}               # whose first one is a game
 
 
 class Interrupt:
@@ -113,13 +112,13 @@ def spoil(monkeypatch, name, when):
 
 
 def test_a_nan_is_rewound_at_half_the_rate(name, monkeypatch):
-    n_turns = 2 if name in TWO_STAGES else len(fitted(name).objective_.turns)           # of the first stage
+    n_turns = len(fitted(name).objective_.turns)
     spoil(monkeypatch, name, lambda call: call == 35 * n_turns - n_turns + 1)           # the first move of step 35
-    model = new(name, train=TINY(budget="60+1steps" if name in TWO_STAGES else "60steps"), **ONE_STAGE.get(name, {})).fit(DATA[home(name)])
+    model = new(name, train=TINY(budget="60steps"), **ONE_STAGE.get(name, {})).fit(DATA[home(name)])
     (event,) = model.events_
     assert event["event"] == "not finite" and event["back_to"] == 25 and event["lr_scale"] == 0.5 and event["step"] == 50
     assert event["where"].split(":")[0] == model.objective_.turns[0]
-    assert model.n_steps_ == 60 + (name in TWO_STAGES) and all(torch.isfinite(p).all() for p in model.objective_.parameters())
+    assert model.n_steps_ == 60 and all(torch.isfinite(p).all() for p in model.objective_.parameters())
     assert np.isfinite(curve(model)).all() and np.isfinite(model.score_samples(DATA[home(name)])).all()
 
 

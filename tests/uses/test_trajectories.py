@@ -44,7 +44,7 @@ def test_noise_grows_as_the_family_says(models, table, name):
 
 
 def test_the_way_to_noise_ends_where_the_training_does(table):
-    model = TruncatedDiffusion(train=Train(budget="20+10steps", validation=0), net=Net(width=(16,)), random_state=0).fit(table[["a", "b"]])
+    model = TruncatedDiffusion(train=Train(budget="30steps", validation=0), net=Net(width=(16,)), random_state=0).fit(table[["a", "b"]])
     last = model.objective_.last
     assert 0 < last < 1 and trajectories.forward(model, table[["a", "b"]][:3], [0.0, last]).x_t.shape == (3, 2, 2)
     with pytest.raises(InvalidParameterError, match=rf"\[0, {last:g}\]"):

@@ -26,23 +26,24 @@ ROWS_PER_CELL = 100     # of the training rows, on average at least: what a cell
 
 
 class Cells(nn.Module):
-    """``n`` cells at most of vectors with ``dims`` numbers: as many for each of ``classes`` classes, and one at least."""
+    """``n`` cells at most of vectors with ``dims`` numbers: as many for each of ``classes`` classes, and one at least; ``rows`` training
+    rows for a cell, on average at least."""
 
-    def __init__(self, n: int, dims: int, classes: int = 1):
+    def __init__(self, n: int, dims: int, classes: int = 1, rows: int = ROWS_PER_CELL):
         super().__init__()
-        self.each, self.classes = max(1, n // classes), classes
+        self.each, self.classes, self.rows = max(1, n // classes), classes, rows
         self.n = self.each * classes
         self.register_buffer("centers", torch.zeros(self.n, dims))
         self.register_buffer("shares", torch.full((classes, self.each), 1 / self.each))
 
     def fit(self, f: Tensor, rows: int, c: Tensor | None = None) -> None:
         """Centres from vectors ``f (M, D)`` of classes ``c (M,)``, drawn from ``rows`` training rows, seeded by torch's global generator.
-        There are so many cells that one holds ``ROWS_PER_CELL`` training rows on average; the centres left over repeat the class's
+        There are so many cells that one holds enough training rows on average; the centres left over repeat the class's
         first, and no row is theirs."""
         for i, centers in enumerate(self.centers.view(self.classes, self.each, -1)):
             own = f if c is None else f[c == i]
             if len(own):
-                centers.copy_(self._found(own, max(1, rows * len(own) // (len(f) * ROWS_PER_CELL))))
+                centers.copy_(self._found(own, max(1, rows * len(own) // (len(f) * self.rows))))
 
     def _found(self, f: Tensor, most: int) -> Tensor:
         """The centres ``(each, D)`` of one class."""

@@ -42,8 +42,27 @@ class CodeMixture(nn.Module):
         self.means[:k] = torch.from_numpy(mixture.means_)
         self.covariances[:k] = torch.from_numpy(mixture.covariances_)
 
+    def fit_cells(self, codes: Tensor, c: Tensor | None, k: Tensor) -> None:
+        """A component for each cell ``k (N,)`` that rows have been put in: their share, mean and covariance, drawn towards the mean of
+        all covariances as if that had been seen in as many more rows as a code has numbers. A cell without rows is never drawn."""
+        joint = (codes if c is None else torch.cat([codes, c], dim=1)).double()
+        n = torch.bincount(k, minlength=len(self.weights)).double()
+        means = joint.new_zeros(len(n), joint.shape[1]).index_add_(0, k, joint) / n.clamp(min=1)[:, None]
+        by_cell = joint[k.argsort(stable=True)].split(n.long().tolist())
+        squares = torch.stack([(rows - m).T @ (rows - m) for rows, m in zip(by_cell, means, strict=True)])     # (K, d, d)
+        pooled, more = squares.sum(0) / len(joint), joint.shape[1]
+        spread = float(joint.var(dim=0, correction=0).mean()) if more else 0.0
+        floor = max(1e-4 * spread, 1e-6) * torch.eye(more, dtype=torch.double, device=joint.device)
+        self.weights.copy_(n / len(joint))
+        self.means.copy_(means)
+        self.covariances.copy_((squares + more * pooled) / (n + more)[:, None, None] + floor)
+
     def sample(self, noise: Rows, c: Tensor | None) -> Tensor:
         """``noise.n`` codes, given the condition features ``c (B, n_cond)`` where there are any."""
+        return self.draw(noise, c)[0]
+
+    def draw(self, noise: Rows, c: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Codes ``(n, latent_dim)`` and the component ``(n,)`` of each."""
         d = self.latent_dim
         weights, means, covariances = self.weights.double(), self.means.double(), self.covariances.double()
         log_weights = weights.log().expand(noise.n, -1)                                             # (B, K)
@@ -60,6 +79,7 @@ class CodeMixture(nn.Module):
             covariance = covariance - gain @ s_hc.transpose(1, 2)
         k = (log_weights + noise.gumbel(len(weights)).double()).argmax(1)                           # a draw of the component
         root = torch.linalg.cholesky(covariance + 1e-9 * torch.eye(d, dtype=torch.float64, device=covariance.device))
-        eps = noise.normal(d).double()
-        rows = torch.arange(noise.n, device=k.device)
-        return (shift[rows, k] + torch.einsum("bij,bj->bi", root[k], eps)).float()
+        eps, codes = noise.normal(d).double(), shift[torch.arange(noise.n, device=k.device), k]
+        for i in k.unique():                # a row has one component: no copy of its root for each row
+            codes[k == i] += eps[k == i] @ root[i].T
+        return codes.float(), k

@@ -1,0 +1,120 @@
+"""A Gaussian for each cell: moments, frequencies, conditions, and what is not seen."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ectype.data.schema import Schema
+from ectype.prob.local import LocalGaussians
+from ectype.prob.relax import Relaxation
+from ectype.rng import Rows
+
+from ..models.conftest import labels
+
+
+def table(n=4000, seed=0):
+    """Two groups of rows: x around −3 or 3 with its own slope of y, a category that mostly names the group, and a flag."""
+    import numpy as np
+    import pandas as pd
+
+    r = np.random.default_rng(seed)
+    g = r.random(n) < 0.3
+    x = np.where(g, 3.0, -3.0) + 0.5 * r.normal(size=n)
+    y = np.where(g, x, -x) + 0.2 * r.normal(size=n)
+    c = np.where(r.random(n) < 0.9, np.where(g, "a", "b"), "c")
+    X = pd.DataFrame({"x": x, "y": y, "c": c, "f": r.random(n) < 0.25})
+    schema = Schema.fit(X)
+    return schema, torch.from_numpy(schema.encode(X))
+
+
+def drawn(schema, x, n=20_000, cells=8, **given):
+    features = Relaxation(schema)
+    f = features.embed(x).flatten(1).float()
+    made = LocalGaussians(features, None, cells)
+    torch.manual_seed(0)
+    made.fit(x, features.embed, None, None)
+    zeros = torch.zeros(features.shape if schema.is_table else ())
+    return made, f, made.sample(Rows(0, 0, n), None, features.embed, zeros, zeros + 1).flatten(1)
+
+
+def test_rows_have_the_moments_of_the_data():
+    """Mean and covariance of all features, which within a cell and between cells add up to those of the data."""
+    schema, x = table()
+    _, f, s = drawn(schema, x)
+    torch.testing.assert_close(s.mean(0), f.mean(0), atol=0.04, rtol=0)
+    torch.testing.assert_close(torch.cov(s.T), torch.cov(f.T), atol=0.06, rtol=0)
+
+
+def test_discrete_features_are_those_of_stored_rows():
+    schema, x = table()
+    _, _, s = drawn(schema, x, n=500)
+    assert set(s[:, 2].tolist()) == {-1.0, 1.0} and set(s[:, 3:].flatten().tolist()) == {0.0, 1.0} and (s[:, 3:].sum(1) == 1).all()
+
+
+def test_one_cell_has_the_frequencies_of_the_whole():
+    schema, x = table()
+    made, f, _ = drawn(schema, x, cells=1)
+    torch.testing.assert_close(made.frequencies[0], f[:, 2:].mean(0))
+    torch.testing.assert_close(made.mixture.means[0], f[:, :2].mean(0), atol=1e-5, rtol=0)
+    torch.testing.assert_close(made.mixture.covariances[0], torch.cov(f[:, :2].T, correction=0), atol=2e-3, rtol=1e-3)
+
+
+def test_a_small_cell_has_the_shape_of_the_others():
+    """Two rows alone have no covariance; theirs is nearly that of within all cells."""
+    features = Relaxation(table()[0])
+    made = LocalGaussians(features, None, 2)
+    h = torch.cat([torch.randn(1000, 2), torch.full((2, 2), 50.0)])
+    made.mixture.fit_cells(h, None, torch.tensor([0] * 1000 + [1] * 2))
+    torch.testing.assert_close(made.mixture.covariances[1], 0.5 * made.mixture.covariances[0], atol=0.02, rtol=0.05)
+    assert made.mixture.weights[1] == pytest.approx(2 / 1002)
+
+
+def test_pictures_are_their_first_principal_components():
+    """Of pictures within a plane nothing is lost; what is beyond ``RANK`` components is left at the mean."""
+    import numpy as np
+
+    r = np.random.default_rng(0)
+    plane = r.normal(size=(2, 8, 8))
+    X = np.clip(128 + 20 * np.einsum("ni,ihw->nhw", r.normal(size=(3000, 2)), plane), 0, 255).astype(np.uint8)
+    schema = Schema.fit(X)
+    _, f, s = drawn(schema, torch.from_numpy(schema.encode(X)))
+    torch.testing.assert_close(s.mean(0), f.mean(0), atol=0.02, rtol=0)
+    torch.testing.assert_close(torch.cov(s.T), torch.cov(f.T), atol=0.02, rtol=0)
+
+
+def test_classes_have_cells_of_their_own():
+    schema, x = table()
+    condition, c = labels(n=len(x), k=3)
+    which = torch.where(x[:, 0] > 0, 2.0, 0.0)                              # a class for each group, and one without rows
+    features, told = Relaxation(schema), Relaxation(condition)
+    made = LocalGaussians(features, told, 12, 3)
+    made.fit(x, features.embed, told.embed(which[:, None]), which)
+    zeros = torch.zeros(features.shape)
+    for k, sign in ((0, -1), (2, 1)):
+        f_c = F.one_hot(torch.full((500,), k), 3).float()
+        s = made.sample(Rows(0, 0, 500), f_c, features.embed, zeros, zeros + 1)
+        assert (s[:, 0].sign() == sign * x[which == 2][0, 0].sign()).all()
+    assert torch.isfinite(made.sample(Rows(0, 0, 9), F.one_hot(torch.ones(9, dtype=torch.long), 3).float(), features.embed, zeros, zeros + 1)).all()
+    assert len(c) == len(x)
+
+
+def test_a_quantity_moves_the_rows():
+    """y = 2 c + noise, c uniform: given c, the rows are those near it, a little too near, since cells of (y, c) cut off their tails."""
+    import numpy as np
+    import pandas as pd
+
+    r = np.random.default_rng(0)
+    c = r.uniform(-1, 1, 4000)
+    X = pd.DataFrame({"y": 2 * c + 0.1 * r.normal(size=4000)})
+    schema, given = Schema.fit(X), Schema.fit(pd.DataFrame({"c": c}))
+    features, told = Relaxation(schema), Relaxation(given)
+    x, f_c = torch.from_numpy(schema.encode(X)), told.embed(torch.from_numpy(given.encode(pd.DataFrame({"c": c}))))
+    made = LocalGaussians(features, told, 16)
+    made.fit(x, features.embed, f_c, None)
+    zeros = torch.zeros(features.shape)
+    for value in (-0.8, 0.0, 0.8):
+        at = told.embed(torch.from_numpy(given.encode(pd.DataFrame({"c": np.full(3000, value)}))))
+        s = made.sample(Rows(0, 0, 3000), at, features.embed, zeros, zeros + 1)
+        truth = torch.from_numpy(schema.encode(pd.DataFrame({"y": [2 * value, 2 * value + 0.1]})))[:, 0]
+        assert s.mean().item() == pytest.approx(truth[0].item(), abs=0.02)
+        assert s.std().item() == pytest.approx((truth[1] - truth[0]).item(), rel=0.25)
