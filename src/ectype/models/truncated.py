@@ -69,7 +69,7 @@ from ..train.noising import check_steps
 from .diffusion import DDPM, DDPMObjective
 
 START = {"table": 0.4, "images": 0.8, "signals": 0.8}
-SOONER = {"table": (0.33, 0.67), "images": (0.55, 0.75), "signals": (0.55, 0.75)}      # times t₀: where one and two steps begin
+SOONER = {"table": (0.33, 0.33), "images": (0.55, 0.75), "signals": (0.55, 0.75)}      # times t₀: where one and two steps begin
 END = {"table": 0.33, "images": 1.2, "signals": 1.2}        # the last of n times, in equal steps from the data: for narrow modes small
 CELLS = 128
 TRAINED = 0.5           # the denoiser is trained up to this time at least: it scores rows, too
