@@ -53,6 +53,7 @@ from ..data.schema import Schema
 from ..errors import InvalidParameterError
 from ..estimator import BATCH, GenerativeModel
 from ..prob.likelihood import MIN_SCALE, likelihood
+from ..prob.local import LocalGaussians
 from ..prob.schedule import ENDS, Schedule, ScheduleName
 from ..prob.solvers import Sampler, Variance, evaluations, flow_log_prob
 from ..rng import Keyed, Shared
@@ -77,6 +78,10 @@ class DDPMObjective(Denoising):
         self.schedule = Schedule(schedule, ends)
         self.prediction, self.loss_name = prediction, loss
         self.likelihood = likelihood(schema)
+
+    def mixture(self, condition: Schema | None) -> LocalGaussians | None:
+        """Of pictures and signals: the network corrects what a mixture of Gaussians would say."""
+        return self.gaussians(condition) if self.features.is_image or self.features.is_signal else None
 
     def clock(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """α_t and σ_t of the schedule."""
@@ -111,7 +116,7 @@ class DDPMObjective(Denoising):
         f = self.scaled(x)
         alpha, sigma = self.at(t)
         x_t = alpha * f + sigma * eps
-        x_hat = self.estimate(self.network(x_t, t, self.embed_condition(c, absent)).float(), x_t, t)
+        x_hat = self.estimate(self.predict(x_t, t, self.embed_condition(c, absent)), x_t, t)
         return 0.5 * ((alpha / sigma) * (f - x_hat)).square().flatten(1).sum(1)
 
     def loss(self, x: Tensor, c: Tensor | None, player: str) -> dict[str, Tensor]:
@@ -199,7 +204,7 @@ class DDPMObjective(Denoising):
         times = torch.linspace(0, 1, steps + 1, device=x.device)
 
         def estimate(x_t: Tensor, t: Tensor) -> Tensor:     # not cut to the range of the training rows: a density has no edge there
-            return self.estimate(self.network(x_t, t[None], c).float(), x_t, t[None])
+            return self.estimate(self.predict(x_t, t[None], c), x_t, t[None])
 
         return flow_log_prob(estimate, lambda t: self.at(t[None]), times, f, probes) + shift
 

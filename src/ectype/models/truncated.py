@@ -71,7 +71,6 @@ from .diffusion import DDPM, DDPMObjective
 START = {"table": 0.4, "images": 0.8, "signals": 0.8}
 SOONER = {"table": (0.33, 0.33), "images": (0.55, 0.75), "signals": (0.55, 0.75)}      # times t₀: where one and two steps begin
 END = {"table": 0.33, "images": 1.2, "signals": 1.2}        # the last of n times, in equal steps from the data: for narrow modes small
-CELLS = 128
 TRAINED = 0.5           # the denoiser is trained up to this time at least: it scores rows, too
 ALIKE = 0.1             # a teacher's mean and deviation of the data may differ by this share of the deviation, or by what chance makes of
 CHANCE = 4.0            # few rows: so many standard errors √(2/n) of the difference between the means of n rows and n others
@@ -87,17 +86,17 @@ class TruncatedObjective(DDPMObjective):
         super().__init__(schema, condition, "cosine", net, drop_condition=0.0)
         self.kind = "table" if schema.is_table else schema.container
         self.start, self.last, self.teacher = start, max(start, TRAINED), teacher
-        self.classes = 0 if condition is None or condition.blocks[0].type != "category" else condition.blocks[0].n_codes
-        self.rough = LocalGaussians(self.features, self.condition, CELLS, max(1, self.classes))
         self.data = [None if s is None else s.to_dict() for s in (schema, condition)]
+
+    def mixture(self, condition: Schema | None) -> LocalGaussians:
+        """Of tables, too: there the rows begin."""
+        return self.gaussians(condition)
 
     def prepare(self, x: Tensor, c: Tensor | None) -> None:
         """The scales of the features, or all that the teacher knows; the cells and their Gaussians."""
         super().prepare(x, c)
         if self.teacher is not None:
             self._learn_from(self.teacher, max(ALIKE, CHANCE * (2 / len(x)) ** 0.5))
-        f_c = None if c is None or self.condition is None else self.condition.embed(c)
-        self.rough.fit(x, self.scaled, f_c, c[:, 0] if self.classes else None)
 
     def _learn_from(self, folder: str, alike: float) -> None:
         """Take over the denoiser of a saved DDPM, and the scales that it knows.
@@ -120,6 +119,8 @@ class TruncatedObjective(DDPMObjective):
                                         hint="give this model the settings net of the teacher") from error
         for scale in ("center", "scale", "low", "high"):
             getattr(self, scale).copy_(getattr(known, scale))
+        if known.rough is not None:         # the denoiser corrects these Gaussians and no others
+            self.rough.load_state_dict(known.rough.state_dict())
 
     # -- sampling ----------------------------------------------------------------------------------------------------------------------
 

@@ -62,10 +62,11 @@ def generator(n_in: int, shape: Shape, net: Net, *, cond: int = 0) -> nn.Module:
     return decoder(n_in, shape, net, cond=cond)
 
 
-def denoiser(shape: Shape, net: Net, *, cond: int = 0, numbers: int = 0) -> nn.Module:
-    """A network ``(x_t, t, c)`` → the shape of ``x_t``; the first ``numbers`` features of a table are numbers."""
+def denoiser(shape: Shape, net: Net, *, cond: int = 0, numbers: int = 0, beside: int = 0) -> nn.Module:
+    """A network ``(x_t, t, c)`` → the shape of ``x_t``; the first ``numbers`` features of a table are numbers. Pictures and signals may
+    have ``beside`` more channels in than out."""
     if _convolves(shape, net):
-        return UNet(shape, net.width or unet_width(shape), cond=cond, dropout=net.dropout, activation=net.activation)
+        return UNet(shape, net.width or unet_width(shape), cond=cond, dropout=net.dropout, activation=net.activation, beside=beside)
     return ResidualMLP(shape, net.width or residual_width(shape), cond=cond, dropout=net.dropout, activation=net.activation,
                        waves=numbers if numbers <= MOST_WAVES else 0)
 

@@ -63,10 +63,11 @@ class Attention(nn.Module):
 
 
 class UNet(nn.Module):
-    """A denoiser for images and signals: ``x_t (B, C, *S)``, ``t (B,)``, ``c (B, cond)`` → ``(B, C, *S)``."""
+    """A denoiser for images and signals: ``x_t (B, C + beside, *S)``, ``t (B,)``, ``c (B, cond)`` → ``(B, C, *S)``; the last ``beside``
+    channels are something to look at."""
 
     def __init__(self, shape: tuple[int, ...], width: tuple[int, ...], *, cond: int = 0, dropout: float = 0.0,
-                 activation: str = "silu"):
+                 activation: str = "silu", beside: int = 0):
         super().__init__()
         self.act = ACTIVATIONS[activation]()
         channels, size = shape[0], shape[1:]
@@ -77,7 +78,7 @@ class UNet(nn.Module):
         depth = channels * self.patch**dims
         embedding = 4 * width[0]
         self.time = TimeEmbedding(embedding, cond)
-        self.enter = conv(depth, width[0], 3, padding=1)
+        self.enter = conv(depth + beside * self.patch**dims, width[0], 3, padding=1)
         self.down, self.shrink, self.up = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         for n, k in zip((width[0], *width), width, strict=False):
             self.down.append(ResidualBlock(dims, n, k, embedding, dropout, activation))

@@ -12,10 +12,18 @@ are independent of them and of each other.
 
 This is mixtures of probabilistic PCA and of latent classes with the cells found once, not by expectation and maximisation: it takes
 seconds for 60,000 pictures. A cell's covariance is drawn towards the mean of all within cells, as if that had been seen in d more rows.
-Principal components beyond the first ``RANK`` are left at their mean.
+Principal components beyond the first ``RANK`` are left at their mean in samples.
 
 Rows of p(x) are blurred, and nobody would take them for real ones. But where noise is added, less and less tells the two apart, and a
 denoiser that begins there has nothing to take back (``models/truncated.py``).
+
+Given x_t = α x + σ ε the mean of x is known (:meth:`LocalGaussians.restored`), of pictures and signals. With h_t the components of
+x_t − α m (m is the mean of all rows), and Σ_k = Q_k diag(l_k) Q_kᵀ,
+
+    E[h | x_t] = Σ_k γ_k ( μ_k + Q_k  α l_k / (α² l_k + σ²)  Q_kᵀ (h_t − α μ_k) ),      γ_k ∝ π_k N(h_t; α μ_k, α² Σ_k + σ² I)
+
+and Wiener's filter of the other components, α v/(α² v + σ²) times what they are in x_t, with v their variance: of the first ``SPECTRUM``
+each has its own, the rest one.
 
 References
     Tipping & Bishop, *Mixtures of probabilistic principal component analyzers*, 1999.
@@ -37,7 +45,9 @@ from .cells import Cells
 from .mixture import CodeMixture
 from .relax import Relaxation
 
-RANK = 64               # principal components of pictures and signals
+CELLS = 128             # at most
+RANK = 64               # principal components of pictures and signals that have a Gaussian for each cell
+SPECTRUM = 256          # that have a variance of their own
 ROWS = 25               # in a cell, on average at least; and two for each number of h
 FOUND_FROM = 10_000     # rows at most that components and cells are found from
 NUMBERS_KEPT = 2**26    # of these rows, at most
@@ -46,7 +56,7 @@ NUMBERS_KEPT = 2**26    # of these rows, at most
 class LocalGaussians(nn.Module):
     """p(x), or p(x | c), of features; at most ``cells`` cells, of a condition with classes as many for each."""
 
-    def __init__(self, features: Relaxation, condition: Relaxation | None, cells: int, classes: int = 1):
+    def __init__(self, features: Relaxation, condition: Relaxation | None, cells: int = CELLS, classes: int = 1):
         super().__init__()
         self.features, self.classes = features, classes
         self.shape, self.is_table = features.shape, len(features.shape) == 1
@@ -55,7 +65,12 @@ class LocalGaussians(nn.Module):
         rank = self.n_numbers if self.is_table else min(self.n_numbers, RANK)
         self.mixture = CodeMixture(rank, 0 if condition is None else condition.shape[0], self.each * classes)
         self.register_buffer("mean", torch.zeros(self.n_numbers))
-        self.register_buffer("basis", torch.zeros(self.n_numbers, 0 if self.is_table else rank))
+        spectrum = 0 if self.is_table else min(self.n_numbers, SPECTRUM)
+        self.register_buffer("basis", torch.zeros(self.n_numbers, spectrum))
+        self.register_buffer("spectrum", torch.zeros(spectrum))             # variances of the principal components
+        self.register_buffer("rest", torch.zeros(()))                       # of a direction beyond them
+        self.register_buffer("axes", torch.zeros(0 if self.is_table else self.each * classes, rank, rank))          # Q_k
+        self.register_buffer("lengths", torch.zeros(0 if self.is_table else self.each * classes, rank))             # l_k
         self.register_buffer("frequencies", torch.zeros(self.each * classes, math.prod(self.shape) - self.n_numbers))
 
     def fit(self, x: Tensor, scaled: Callable[[Tensor], Tensor], f_c: Tensor | None, which: Tensor | None) -> None:
@@ -74,11 +89,15 @@ class LocalGaussians(nn.Module):
         cells.fit(v[some], len(x), None if which is None else which[some])
         k = torch.cat([cells.of(v[i], None if which is None else which[i]) for i in torch.arange(len(x), device=x.device).split(4096)])
         self.mixture.fit_cells(h, f_c, k)
+        if not self.is_table:
+            lengths, axes = torch.linalg.eigh(self.mixture.covariances[:, : h.shape[1], : h.shape[1]].double())
+            self.lengths.copy_(lengths.clamp(min=0))
+            self.axes.copy_(axes)
         n = torch.bincount(k, minlength=cells.n).clamp(min=1)[:, None]
         self.frequencies.copy_(torch.zeros_like(self.frequencies).index_add_(0, k, discrete) / n)
 
     def _find_basis(self, f: Tensor) -> None:
-        """The first principal components of vectors ``f (N, D)``."""
+        """The first principal components of vectors ``f (N, D)``, and what varies beyond them."""
         from sklearn.decomposition import PCA
 
         n = min(self.basis.shape[1], *f.shape)
@@ -86,10 +105,15 @@ class LocalGaussians(nn.Module):
             found = PCA(n, random_state=int(torch.randint(2**31, ()))).fit(f.cpu().numpy())
         self.mean.copy_(torch.as_tensor(found.mean_))
         self.basis.zero_()[:, :n] = torch.as_tensor(found.components_.T.copy())
+        self.spectrum.zero_()[:n] = torch.as_tensor(found.explained_variance_)
+        total = f.var(dim=0).sum()
+        self.rest.copy_((total - self.spectrum.sum()).clamp(min=0) / max(1, f.shape[1] - n))
 
     def _numbers(self, f: Tensor) -> Tensor:
         """h of scaled features."""
-        return f[:, : self.n_numbers].float() if self.is_table else (f.flatten(1).float() - self.mean) @ self.basis
+        if self.is_table:
+            return f[:, : self.n_numbers].float()
+        return (f.flatten(1).float() - self.mean) @ self.basis[:, : self.mixture.latent_dim]
 
     def _discrete(self, x: Tensor) -> Tensor:
         """The discrete features of stored rows: flags of ±1 and one-hot categories."""
@@ -100,6 +124,32 @@ class LocalGaussians(nn.Module):
         ``center`` and ``scale``. Discrete features are drawn, and those of stored rows."""
         h, k = self.mixture.draw(noise, f_c)
         if not self.is_table:
-            return (self.mean + h @ self.basis.T).view(-1, *self.shape)
+            return (self.mean + h @ self.basis[:, : h.shape[1]].T).view(-1, *self.shape)
         numbers = h * scale[: self.n_numbers] + center[: self.n_numbers]
         return scaled(self.features.draw(torch.cat([numbers, self.frequencies[k]], dim=1), noise))
+
+    def restored(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """E[x | x_t] of pictures or signals ``(B, *shape)``; α and σ are those of each row or of all, ``(B, 1, …)`` or ``(1, 1, …)``. What
+        the condition would add is left out."""
+        with torch.autocast(x_t.device.type, enabled=False):
+            alpha, sigma = (v.float().reshape(-1, 1) for v in (alpha, sigma))
+            n, (k, d) = len(x_t), self.lengths.shape
+            f = x_t.float().flatten(1) - alpha * self.mean
+            p = f @ self.basis                                                                  # (B, spectrum)
+            h = (p[:, :d] @ self.axes.permute(1, 0, 2).flatten(1)).view(n, k, d)                # Q_kᵀ h_t
+            means = self.mixture.means[:, :d]
+            h = h - alpha[:, :, None] * torch.einsum("kp,kpq->kq", means, self.axes)
+            variance = alpha[:, :, None].square() * self.lengths + sigma[:, :, None].square()   # (B, K, d)
+            log_weights = self.mixture.weights.log() - 0.5 * (h.square() / variance + variance.log()).sum(2)
+            weights = log_weights.softmax(1)                                                    # γ_k, (B, K)
+            gained = weights[:, :, None] * (alpha[:, :, None] * self.lengths / variance) * h
+            known = weights @ means + gained.flatten(1) @ self.axes.transpose(1, 2).flatten(0, 1)
+            others = self._wiener(self.spectrum[d:], alpha, sigma) * p[:, d:]
+            beyond = self._wiener(self.rest, alpha, sigma)
+            found = self.mean + beyond * f + (torch.cat([known, others], dim=1) - beyond * p) @ self.basis.T
+            return found.view(x_t.shape)
+
+    @staticmethod
+    def _wiener(variance: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """α v / (α² v + σ²)."""
+        return alpha * variance / (alpha.square() * variance + sigma.square())

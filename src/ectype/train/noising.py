@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from ..data.schema import Schema
 from ..errors import InvalidParameterError
 from ..nn import build
+from ..prob.local import CELLS, LocalGaussians
 from ..prob.solvers import ETA, Sampler, Variance, ancestral, ddim, dpm, heun, inpaint
 from ..prob.tone import Histograms, Tone
 from ..prob.transport import deal
@@ -44,6 +45,7 @@ from .objective import Objective
 Pairing = Literal["optimal", "random"]
 SMALLEST_SCALE = 0.25   # of a feature: a rare category's one-hot must not be blown up to unit variance
 MOST_STEPS = 10_000
+NEAR = 4.0              # σ from the lowest and the highest level, within which a pixel's place is told exactly
 DECIDED = 2.0           # log signal-to-noise ratio above which x_t itself tells the category
 
 
@@ -64,8 +66,10 @@ class Denoising(Objective):
     def __init__(self, schema: Schema, condition: Schema | None, net: Net, drop_condition: float):
         super().__init__(schema, condition)
         self.shape, self.n_onehot, self.drop_condition = self.features.shape, self.features.n_onehot, drop_condition
+        self.rough = self.mixture(condition)
+        beside = 0 if self.rough is None or schema.is_table else (3 if schema.is_image else 1) * self.shape[0]
         self.network = build.denoiser(self.shape, net, cond=self.lead + (self.n_cond + 1 if self.n_cond else 0),
-                                      numbers=self.features.n_numbers if schema.is_table else 0)
+                                      numbers=self.features.n_numbers if schema.is_table else 0, beside=beside)
         stats = self.shape if schema.is_table else (1,) * len(self.shape)
         for name in ("center", "low", "high"):
             self.register_buffer(name, torch.zeros(stats))
@@ -92,10 +96,22 @@ class Denoising(Objective):
         self.scale.copy_((squares / n - mean**2).clamp(min=SMALLEST_SCALE**2).sqrt())
         self.low.copy_((low - self.center) / self.scale)
         self.high.copy_((high - self.center) / self.scale)
+        if self.rough is not None:
+            which = c[:, 0] if self.rough.classes > 1 else None
+            self.rough.fit(x, self.scaled, None if c is None or self.condition is None else self.condition.embed(c), which)
 
     def scaled(self, x: Tensor) -> Tensor:
         """Features with about zero mean and unit variance."""
         return (self.features.embed(x) - self.center) / self.scale
+
+    def mixture(self, condition: Schema | None) -> LocalGaussians | None:
+        """What the data are roughly, where a family makes use of it; :meth:`gaussians` of them, or None."""
+        return None
+
+    def gaussians(self, condition: Schema | None) -> LocalGaussians:
+        """A Gaussian for each cell of the data, and for each class where the condition has some."""
+        classes = condition is not None and condition.blocks[0].type == "category"
+        return LocalGaussians(self.features, self.condition, CELLS, condition.blocks[0].n_codes if classes else 1)
 
     # -- what a family says ----------------------------------------------------------------------------------------------------
 
@@ -160,16 +176,30 @@ class Denoising(Objective):
         decided = 2 * torch.log(alpha / sigma) > DECIDED
         return torch.cat([out[:, :k], out[:, k:] + torch.where(decided, evidence, 0.0)], dim=1)
 
+    def predict(self, x_t: Tensor, t: Tensor, c: Tensor | None) -> Tensor:
+        """The network's output, ``(B, *shape)``; ``c`` is embedded already. Of pictures and signals whose mixture is known, it is a
+        correction: of the target that E[x | x_t] of the mixture implies. The network sees that mean beside x_t, and of pictures how many σ
+        a pixel is from the lowest and from the highest level, since bfloat16 cannot tell 0 from 1 in x_t itself."""
+        if self.rough is None or self.rough.is_table:
+            return self.network(x_t, t, c).float()
+        alpha, sigma = self.at(t)
+        mean = self.rough.restored(x_t, alpha, sigma)
+        beside = [mean]
+        if self.features.is_image:
+            beside += [((x_t - alpha * (end - self.center) / self.scale) / sigma).clamp(-NEAR, NEAR) / NEAR for end in (-1.0, 1.0)]
+        out = self.network(torch.cat([x_t, *beside], dim=1), t, c).float()
+        return out + self.target(mean, (x_t - alpha * mean) / sigma, t)
+
     def denoise(self, x_t: Tensor, t: Tensor, c: Tensor | None, guidance: float = 1.0) -> Tensor:
         """x_hat at noisy rows, kept within the range of the training data, as samplers want it; ``c`` is embedded already. A ``guidance``
         other than 1 costs two evaluations, made as one batch."""
         if not self.n_cond or guidance == 1.0:
-            return self.estimate(self.network(x_t, t, c).float(), x_t, t).clamp(self.low, self.high)
+            return self.estimate(self.predict(x_t, t, c), x_t, t).clamp(self.low, self.high)
         own = torch.zeros_like(c[:, self.lead :])
         own[:, -1] = 1.0
         both, c = torch.cat([x_t, x_t]), torch.cat([c, torch.cat([c[:, : self.lead], own], dim=1)])
         t = t if len(t) == 1 else torch.cat([t, t])
-        given, free = self.estimate(self.network(both, t, c).float(), both, t).chunk(2)
+        given, free = self.estimate(self.predict(both, t, c), both, t).chunk(2)
         return (free + guidance * (given - free)).clamp(self.low, self.high)
 
     def absent(self, n: int, device: torch.device) -> Tensor | None:
@@ -181,7 +211,7 @@ class Denoising(Objective):
         f = self.scaled(x)
         alpha, sigma = self.at(t)
         x_t = alpha * f + sigma * eps
-        out = self.network(x_t, t, self.embed_condition(c, absent)).float()
+        out = self.predict(x_t, t, self.embed_condition(c, absent))
         target = self.target(f, eps, t)
         if not self.n_onehot:
             return (out - target).square().flatten(1).mean(1)
