@@ -1,7 +1,7 @@
 """Diffusion and the few-step model against their bars, one thread, defaults unless said.
 
-* ``mnist``, ``fashion``: DDPM (``--budget``), and truncated diffusion with its denoiser and a generator of its own
-  (``--generator-budget``; together they cost the sum), on the 60,000 training pictures, one seed since a seed takes over five minutes.
+* ``mnist``, ``fashion``: DDPM (``--budget``), and truncated diffusion that begins with its denoiser (``--few-budget`` more; together they
+  cost the sum), on the 60,000 training pictures, one seed since a seed takes over five minutes.
   Judged against the test file as ``ectype compare`` judges, 2,000 against 2,000, with 2,000 more test pictures for the floor: DDPM with
   250 ancestral steps and with 20 of DPM-Solver++(2M), truncated diffusion in 4, 2 and 1. Bars: Fréchet distances at most twice the
   floor's, C2ST AUROC at most 0.70, coverage at least 0.95 of its floor; 20 steps within 5 % of 250; truncated diffusion in 4 at most 1.25
@@ -152,7 +152,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("parts", nargs="+", help="mnist, fashion, grid, adult, or: speed PYTHON")
     parser.add_argument("--budget", default=None, help="of DDPM: 20m for pictures, 10m for Adult")
-    parser.add_argument("--generator-budget", default="15m", help="of the generator of truncated diffusion")
+    parser.add_argument("--few-budget", default="1m", help="of truncated diffusion, which begins with DDPM's denoiser")
     parser.add_argument("--save", type=Path, default=Path("ectype-out/bench"), help="a folder to keep the trained models in")
     parser.add_argument("--trained", type=Path, default=Path("none"), help="the folder of an earlier --save: judge its models again")
     flags = parser.parse_args()
@@ -162,7 +162,7 @@ def main() -> None:
         return
     for part in flags.parts:
         budget = flags.budget or ("10m" if part == "adult" else "20m")
-        budgets = {"ddpm": budget, "truncated": flags.generator_budget}
+        budgets = {"ddpm": budget, "truncated": flags.few_budget}
         found = {"grid": grid, "adult": lambda budget=budget: adult(budget)}.get(
             part, lambda part=part, budgets=budgets: judged(part, budgets, flags.save, flags.trained))()
         given = {"grid": {}, "adult": {"budget": budget}}.get(part, {"budget": budgets})

@@ -594,3 +594,24 @@ def test_a_learned_schedule_is_resumed_with_the_run(gaussian, tmp_path, monkeypa
     for name, value in whole.objective_.state_dict().items():
         assert torch.equal(value, resumed.objective_.state_dict()[name]), name
     assert whole.objective_.schedule.seen > 3000
+
+
+@pytest.mark.parametrize("prediction", ["v", "noise", "data"])
+def test_of_pictures_the_network_corrects_the_mean_of_the_mixture(prediction):
+    """A network that says nothing yet leaves E[x | x_t] of the mixture, whatever it predicts; and it sees that mean, and the ends of the
+    range where a pixel is near them."""
+    X = np.random.default_rng(0).integers(0, 256, (200, 6, 6), dtype=np.uint8)
+    schema = Schema.fit(X)
+    x = torch.from_numpy(schema.encode(X))
+    made = DDPMObjective(schema, None, "cosine", SMALL, prediction=prediction).eval()
+    made.prepare(x, None)
+    t, seen = torch.tensor([0.01, 0.5, 0.9]), []
+    alpha, sigma = made.at(t)
+    x_t = alpha * made.scaled(x[:3]) + sigma * torch.randn(3, 1, 6, 6)
+    made.network.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    with torch.no_grad():
+        mean, found = made.rough.restored(x_t, alpha, sigma), made.data_of(made.predict(x_t, t, None), x_t, t)
+    torch.testing.assert_close(found, mean, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(seen[0][:, :2], torch.cat([x_t, mean], dim=1))
+    low, high = seen[0][:, 2], seen[0][:, 3]
+    assert (low[0, x[0, 0] > 30] == 1).all() and (high[0, x[0, 0] < 220] == -1).all() and (low[0, x[0, 0] == 0].abs() < 1).all()

@@ -28,6 +28,8 @@ def objective(start=0.6, condition=None, x=None):
 class Exactly(torch.nn.Module):
     """Rough rows that are N(mean, cov)."""
 
+    is_table = True
+
     def __init__(self, mean, cov):
         super().__init__()
         self.mean, self.root = mean, torch.linalg.cholesky(cov)
@@ -183,6 +185,18 @@ def test_a_teacher_of_few_rows_may_have_held_out_others(tmp_path):
     ectype.DDPM(train=train, random_state=0).fit(np.where(images > 12, 16.0, 0.0)).save(tmp_path / "dark")
     with pytest.raises(SchemaMismatchError, match="other data"):
         ectype.TruncatedDiffusion(teacher=str(tmp_path / "dark"), train=train, random_state=0).fit(images)
+
+
+def test_a_teachers_denoiser_comes_with_the_gaussians_that_it_corrects(tmp_path):
+    X = np.random.default_rng(0).integers(0, 17, (60, 6, 6)).astype(float)
+    X.flat[:2] = 0, 16
+    train = ectype.Train(budget="1steps", device="cpu", lr=1e-12)
+    teacher = ectype.DDPM(train=train, random_state=1).fit(X)
+    teacher.save(tmp_path)
+    model = ectype.TruncatedDiffusion(teacher=str(tmp_path), train=train, random_state=0).fit(X)
+    x_t, t = torch.randn(3, 1, 6, 6), torch.tensor([0.7])
+    with torch.no_grad():
+        torch.testing.assert_close(model.objective_.denoise(x_t, t, None), teacher.objective_.denoise(x_t, t, None))
 
 
 def test_a_teacher_that_cannot_teach_is_refused(gaussian, tmp_path):

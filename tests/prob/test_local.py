@@ -118,3 +118,65 @@ def test_a_quantity_moves_the_rows():
         truth = torch.from_numpy(schema.encode(pd.DataFrame({"y": [2 * value, 2 * value + 0.1]})))[:, 0]
         assert s.mean().item() == pytest.approx(truth[0].item(), abs=0.02)
         assert s.std().item() == pytest.approx((truth[1] - truth[0]).item(), rel=0.25)
+
+
+def pictures(n=3000, seed=0):
+    """Pictures of 4 × 4 pixels, two kinds of them, with a covariance of their own."""
+    import numpy as np
+
+    r = np.random.default_rng(seed)
+    kinds = r.normal(size=(2, 16)), r.normal(size=(2, 3, 16))
+    k = (r.random(n) < 0.3).astype(int)
+    X = 128 + 40 * kinds[0][k] + 8 * np.einsum("nj,njd->nd", r.normal(size=(n, 3)), kinds[1][k]) + 2 * r.normal(size=(n, 16))
+    X = np.clip(X, 0, 255).reshape(n, 4, 4).astype(np.uint8)
+    schema = Schema.fit(X)
+    return schema, torch.from_numpy(schema.encode(X))
+
+
+@pytest.mark.parametrize("t", [0.02, 0.3, 0.8, 0.999])
+def test_what_is_restored_is_the_mean_given_the_noisy_row(t):
+    """Against Bayes' rule written out: with Σ_k of the pixels themselves, E[x | x_t] = Σ γ_k (m_k + α Σ_k (α² Σ_k + σ² I)⁻¹ (x_t − α m_k))."""
+    schema, x = pictures()
+    made, f, s = drawn(schema, x, cells=4)
+    basis, d = made.basis.double(), made.mixture.latent_dim
+    assert d == 16                                                                      # every component has its Gaussians: nothing is left
+    means = made.mean.double() + made.mixture.means.double() @ basis.T
+    covariances = basis @ made.mixture.covariances.double() @ basis.T
+    angle = torch.tensor(t, dtype=torch.double) * torch.pi / 2
+    alpha, sigma = angle.cos(), angle.sin()
+    x_t = alpha * f[:50].double() + sigma * torch.randn(50, 16, dtype=torch.double, generator=torch.Generator().manual_seed(0))
+    total = alpha**2 * covariances + sigma**2 * torch.eye(16, dtype=torch.double)
+    gap = (x_t[:, None] - alpha * means).unsqueeze(-1)                                  # (B, K, 16, 1)
+    solved = torch.linalg.solve(total, gap)
+    log_gamma = made.mixture.weights.double().log() - 0.5 * ((gap * solved).sum((2, 3)) + torch.linalg.slogdet(total).logabsdet)
+    expected = (log_gamma.softmax(1)[..., None] * (means + alpha * (covariances @ solved).squeeze(-1))).sum(1)
+    found = made.restored(x_t.float().view(-1, 1, 4, 4), alpha.view(1, 1, 1, 1), sigma.view(1, 1, 1, 1))
+    torch.testing.assert_close(found.flatten(1).double(), expected, atol=2e-4, rtol=0)
+
+
+def test_beyond_the_components_it_is_wieners_filter(monkeypatch):
+    """With two components that have Gaussians, four of a variance of their own, and one cell: α v / (α² v + σ²) along each."""
+    from ectype.prob import local
+
+    monkeypatch.setattr(local, "RANK", 2)
+    monkeypatch.setattr(local, "SPECTRUM", 6)
+    schema, x = pictures()
+    made, f, _ = drawn(schema, x, cells=1)
+    alpha, sigma = torch.tensor(0.6), torch.tensor(0.8)
+    v = torch.cat([made.mixture.covariances[0].diagonal(), made.spectrum[2:], made.rest.expand(10)])
+    whole = torch.linalg.qr(torch.cat([made.basis, torch.randn(16, 10, generator=torch.Generator().manual_seed(0))], dim=1))[0]
+    x_t = alpha * f[:20] + sigma * torch.randn(20, 16, generator=torch.Generator().manual_seed(1))
+    expected = made.mean + ((x_t - alpha * made.mean) @ whole * (alpha * v / (alpha**2 * v + sigma**2))) @ whole.T
+    found = made.restored(x_t.view(-1, 1, 4, 4), alpha.view(1, 1, 1, 1), sigma.view(1, 1, 1, 1)).flatten(1)
+    torch.testing.assert_close(found, expected, atol=2e-2, rtol=0)
+    torch.testing.assert_close(made.spectrum.sum() + 10 * made.rest, f.var(dim=0).sum(), rtol=1e-4, atol=0)
+
+
+def test_each_row_has_its_own_noise():
+    schema, x = pictures(500)
+    made, f, _ = drawn(schema, x, cells=4)
+    angles = torch.linspace(0.1, 1.5, 8).view(-1, 1, 1, 1)
+    x_t = f[:8].view(-1, 1, 4, 4) * angles.cos() + angles.sin()
+    together = made.restored(x_t, angles.cos(), angles.sin())
+    alone = torch.cat([made.restored(x_t[i : i + 1], angles[i : i + 1].cos(), angles[i : i + 1].sin()) for i in range(8)])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)

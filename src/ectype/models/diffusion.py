@@ -26,6 +26,15 @@ leaves that weight out, and gives the high noise levels, which decide what is se
 
 so that the three predictions are one model with three weights; v is well scaled at both ends.
 
+*Pictures and signals.* Where there is much noise, what a network has to say is nearly linear in x_t, and about all of the picture at once;
+a small one of convolutions learns it slowly, and its samples have parts that do not belong together. But there a mixture of Gaussians
+(:mod:`ectype.prob.local`), fitted in seconds, is nearly right. So the network corrects it: with m(x_t) = E[x | x_t] of the mixture,
+
+    v_hat = α_t (x_t − α_t m)/σ_t − σ_t m  +  network(x_t, m, t, c)
+
+On Fashion-MNIST, after ten minutes of one thread, one seed, the held-out error was 0.213 where it had been 0.224, the coverage 0.95 of its
+floor where it had been 0.90, and the Fréchet distances 1.7 and 1.6 times theirs where they had been 2.3 and 2.9 (20 steps of DPM-Solver++).
+
 At the one-hot features of a categorical column x_hat is a probability and the simple error the cross-entropy (:mod:`ectype.train.noising`).
 On Adult this took the AUROC of a classifier that tells samples from real rows from 0.85 to 0.63 after 20 seconds: squared errors leave rare
 categories out.

@@ -13,6 +13,9 @@ At the one-hot features of a categorical column the best x_hat is the probabilit
 error is the cross-entropy. Where the noise is so small that x_t itself tells the category, what it says is added to the logits (Bayes'
 rule): :meth:`Denoising.with_evidence`.
 
+Of pictures and signals a family may know what the data are roughly, a mixture of Gaussians, and let its network correct what that says
+(:meth:`Denoising.mixture`, :meth:`Denoising.predict`).
+
 What an image comes out as is nearly right everywhere: paper is 1 or 2 where it should be 0, and strokes are a little pale. So its levels
 pass through a tone curve, fitted after training to samples in as many steps as the family takes (:attr:`Denoising.toned`), and then each
 picture takes the levels of the training picture whose levels are most like its own (:mod:`ectype.prob.tone`). On MNIST, after 18 minutes
