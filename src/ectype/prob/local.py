@@ -133,21 +133,29 @@ class LocalGaussians(nn.Module):
         the condition would add is left out."""
         with torch.autocast(x_t.device.type, enabled=False):
             alpha, sigma = (v.float().reshape(-1, 1) for v in (alpha, sigma))
-            n, (k, d) = len(x_t), self.lengths.shape
+            pi, means, lengths, axes = self._drawn_cells()
+            n, (k, d) = len(x_t), lengths.shape
             f = x_t.float().flatten(1) - alpha * self.mean
             p = f @ self.basis                                                                  # (B, spectrum)
-            h = (p[:, :d] @ self.axes.permute(1, 0, 2).flatten(1)).view(n, k, d)                # Q_kᵀ h_t
-            means = self.mixture.means[:, :d]
-            h = h - alpha[:, :, None] * torch.einsum("kp,kpq->kq", means, self.axes)
-            variance = alpha[:, :, None].square() * self.lengths + sigma[:, :, None].square()   # (B, K, d)
-            log_weights = self.mixture.weights.log() - 0.5 * (h.square() / variance + variance.log()).sum(2)
+            h = (p[:, :d] @ axes.permute(1, 0, 2).flatten(1)).view(n, k, d)                # Q_kᵀ h_t
+            h = h - alpha[:, :, None] * torch.einsum("kp,kpq->kq", means, axes)
+            variance = alpha[:, :, None].square() * lengths + sigma[:, :, None].square()   # (B, K, d)
+            log_weights = pi.log() - 0.5 * (h.square() / variance + variance.log()).sum(2)
             weights = log_weights.softmax(1)                                                    # γ_k, (B, K)
-            gained = weights[:, :, None] * (alpha[:, :, None] * self.lengths / variance) * h
-            known = weights @ means + gained.flatten(1) @ self.axes.transpose(1, 2).flatten(0, 1)
+            gained = weights[:, :, None] * (alpha[:, :, None] * lengths / variance) * h
+            known = weights @ means + gained.flatten(1) @ axes.transpose(1, 2).flatten(0, 1)
             others = self._wiener(self.spectrum[d:], alpha, sigma) * p[:, d:]
             beyond = self._wiener(self.rest, alpha, sigma)
             found = self.mean + beyond * f + (torch.cat([known, others], dim=1) - beyond * p) @ self.basis.T
             return found.view(x_t.shape)
+
+    def _drawn_cells(self) -> tuple[Tensor, ...]:
+        """π_k, μ_k, l_k and Q_k; without the cells that hold no rows, if these are the most. A GPU would have to wait for their number."""
+        every = (self.mixture.weights, self.mixture.means[:, : self.lengths.shape[1]], self.lengths, self.axes)
+        if self.axes.device.type != "cpu":
+            return every
+        used = self.mixture.weights.nonzero()[:, 0]
+        return every if 2 * len(used) > len(self.axes) else tuple(v[used] for v in every)
 
     @staticmethod
     def _wiener(variance: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
