@@ -28,8 +28,6 @@ def objective(start=0.6, condition=None, x=None):
 class Exactly(torch.nn.Module):
     """Rough rows that are N(mean, cov)."""
 
-    is_table = True
-
     def __init__(self, mean, cov):
         super().__init__()
         self.mean, self.root = mean, torch.linalg.cholesky(cov)

@@ -100,13 +100,15 @@ class LocalGaussians(nn.Module):
         """The first principal components of vectors ``f (N, D)``, and what varies beyond them."""
         from sklearn.decomposition import PCA
 
-        n = min(self.basis.shape[1], *f.shape)
+        n, total = min(self.basis.shape[1], *f.shape), f.var(dim=0).sum()
+        if not total:                       # pictures that are all the same have no components
+            self.mean.copy_(f[0])
+            return
         with threadpool_limits(1):          # sums of several threads are added in an order that changes
             found = PCA(n, random_state=int(torch.randint(2**31, ()))).fit(f.cpu().numpy())
         self.mean.copy_(torch.as_tensor(found.mean_))
         self.basis.zero_()[:, :n] = torch.as_tensor(found.components_.T.copy())
         self.spectrum.zero_()[:n] = torch.as_tensor(found.explained_variance_)
-        total = f.var(dim=0).sum()
         self.rest.copy_((total - self.spectrum.sum()).clamp(min=0) / max(1, f.shape[1] - n))
 
     def _numbers(self, f: Tensor) -> Tensor:

@@ -70,7 +70,8 @@ class Denoising(Objective):
         super().__init__(schema, condition)
         self.shape, self.n_onehot, self.drop_condition = self.features.shape, self.features.n_onehot, drop_condition
         self.rough = self.mixture(condition)
-        beside = 0 if self.rough is None or schema.is_table else (3 if schema.is_image else 1) * self.shape[0]
+        self.corrects = self.rough is not None and not schema.is_table and net.kind != "mlp"
+        beside = (3 if schema.is_image else 1) * self.shape[0] if self.corrects else 0
         self.network = build.denoiser(self.shape, net, cond=self.lead + (self.n_cond + 1 if self.n_cond else 0),
                                       numbers=self.features.n_numbers if schema.is_table else 0, beside=beside)
         stats = self.shape if schema.is_table else (1,) * len(self.shape)
@@ -180,10 +181,10 @@ class Denoising(Objective):
         return torch.cat([out[:, :k], out[:, k:] + torch.where(decided, evidence, 0.0)], dim=1)
 
     def predict(self, x_t: Tensor, t: Tensor, c: Tensor | None) -> Tensor:
-        """The network's output, ``(B, *shape)``; ``c`` is embedded already. Of pictures and signals whose mixture is known, it is a
-        correction: of the target that E[x | x_t] of the mixture implies. The network sees that mean beside x_t, and of pictures how many σ
-        a pixel is from the lowest and from the highest level, since bfloat16 cannot tell 0 from 1 in x_t itself."""
-        if self.rough is None or self.rough.is_table:
+        """The network's output, ``(B, *shape)``; ``c`` is embedded already. That of a convolutional network whose family has a mixture is a
+        correction: of the target that E[x | x_t] of the mixture implies. The network sees that mean beside x_t, and of pictures how many
+        σ a pixel is from the lowest and from the highest level, since bfloat16 cannot tell 0 from 1 in x_t itself."""
+        if not self.corrects:
             return self.network(x_t, t, c).float()
         alpha, sigma = self.at(t)
         mean = self.rough.restored(x_t, alpha, sigma)
