@@ -207,3 +207,17 @@ def test_a_teacher_that_cannot_teach_is_refused(gaussian, tmp_path):
                                ("other", SchemaMismatchError, "other data"), ("wide", InvalidParameterError, "network is another")):
         with pytest.raises(error, match=words):
             ectype.TruncatedDiffusion(teacher=str(tmp_path / name), **settings).fit(gaussian[:100])
+
+
+def test_rough_rows_of_a_table_have_the_scale_of_the_teacher(tmp_path):
+    """The mixture is of features as the teacher scales them: few rows, of which the two fits hold out different ones."""
+    X = np.random.default_rng(0).normal(5.0, 2.0, size=(100, 3))
+    train = ectype.Train(budget="1steps", device="cpu", lr=1e-12)
+    teacher = ectype.DDPM(train=train, net=SMALL, random_state=100).fit(X)
+    teacher.save(tmp_path)
+    o = ectype.TruncatedDiffusion(teacher=str(tmp_path), train=train, net=SMALL, random_state=0).fit(X).objective_
+    alone = ectype.TruncatedDiffusion(train=train, net=SMALL, random_state=0).fit(X).objective_
+    assert (o.center - alone.center).abs().max() > 0.01
+    rough = [made.unscaled(made.rough.sample(Rows(0, 0, 20_000), None, made.scaled, made.center, made.scale)) for made in (o, alone)]
+    torch.testing.assert_close(rough[0].mean(0), rough[1].mean(0), atol=0.04, rtol=0)
+    torch.testing.assert_close(rough[0].std(0), rough[1].std(0), atol=0.04, rtol=0)

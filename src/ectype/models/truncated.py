@@ -88,18 +88,20 @@ class TruncatedObjective(DDPMObjective):
         self.start, self.last, self.teacher = start, max(start, TRAINED), teacher
         self.data = [None if s is None else s.to_dict() for s in (schema, condition)]
 
-    def mixture(self, condition: Schema | None) -> LocalGaussians:
+    def mixture(self, condition: Schema | None, net: Net) -> LocalGaussians:
         """Of tables, too: there the rows begin."""
         return self.gaussians(condition)
 
-    def prepare(self, x: Tensor, c: Tensor | None) -> None:
-        """The scales of the features, or all that the teacher knows; the cells and their Gaussians."""
-        super().prepare(x, c)
-        if self.teacher is not None:
-            self._learn_from(self.teacher, max(ALIKE, CHANCE * (2 / len(x)) ** 0.5))
+    def fit_mixture(self, x: Tensor, c: Tensor | None) -> None:
+        """Or take over the teacher's, whose denoiser corrects these Gaussians and no others."""
+        known = None if self.teacher is None else self._learn_from(self.teacher, max(ALIKE, CHANCE * (2 / len(x)) ** 0.5))
+        if known is None or known.rough is None:
+            super().fit_mixture(x, c)
+        else:
+            self.rough.load_state_dict(known.rough.state_dict())
 
-    def _learn_from(self, folder: str, alike: float) -> None:
-        """Take over the denoiser of a saved DDPM, and the scales that it knows.
+    def _learn_from(self, folder: str, alike: float) -> DDPMObjective:
+        """Take over the denoiser of a saved DDPM, and the scales that it knows; what else it knows is returned.
 
         alike : how much its means and deviations of the features may differ, in deviations. Two fits of the same rows hold out different
             ones, and only of a table does the schema tell that the rows are the same.
@@ -119,8 +121,7 @@ class TruncatedObjective(DDPMObjective):
                                         hint="give this model the settings net of the teacher") from error
         for scale in ("center", "scale", "low", "high"):
             getattr(self, scale).copy_(getattr(known, scale))
-        if known.rough is not None:         # the denoiser corrects these Gaussians and no others
-            self.rough.load_state_dict(known.rough.state_dict())
+        return known
 
     # -- sampling ----------------------------------------------------------------------------------------------------------------------
 

@@ -38,8 +38,8 @@ class Cells(nn.Module):
 
     def fit(self, f: Tensor, rows: int, c: Tensor | None = None) -> None:
         """Centres from vectors ``f (M, D)`` of classes ``c (M,)``, drawn from ``rows`` training rows, seeded by torch's global generator.
-        There are so many cells that one holds enough training rows on average; the centres left over repeat the class's
-        first, and no row is theirs."""
+        There are so many cells that one holds enough training rows on average; the centres left over repeat the class's first, and no
+        row is theirs."""
         for i, centers in enumerate(self.centers.view(self.classes, self.each, -1)):
             own = f if c is None else f[c == i]
             if len(own):

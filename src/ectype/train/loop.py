@@ -197,8 +197,7 @@ class Loop:
 
     def __init__(self, objective: Objective, parts: Parts, settings: Train, seed: int, report: Reporter, stage: int = 0):
         stages = objective.stages()
-        own = stages[stage].settings
-        self.settings = settings = settings if own is None else own(budget=settings.budget)
+        self.settings = settings
         self.objective, self.seed, self.report = objective, seed, report
         self.name = stages[stage].name
         self.stream = seed if stage == 0 else rng.seed_of(seed, self.name)

@@ -69,7 +69,7 @@ class Denoising(Objective):
     def __init__(self, schema: Schema, condition: Schema | None, net: Net, drop_condition: float):
         super().__init__(schema, condition)
         self.shape, self.n_onehot, self.drop_condition = self.features.shape, self.features.n_onehot, drop_condition
-        self.rough = self.mixture(condition)
+        self.rough = self.mixture(condition, net)
         self.corrects = self.rough is not None and not schema.is_table and net.kind != "mlp"
         beside = (3 if schema.is_image else 1) * self.shape[0] if self.corrects else 0
         self.network = build.denoiser(self.shape, net, cond=self.lead + (self.n_cond + 1 if self.n_cond else 0),
@@ -87,6 +87,17 @@ class Denoising(Objective):
         self.register_buffer("signs", signs | torch.tensor(schema.is_image), persistent=False)
 
     def prepare(self, x: Tensor, c: Tensor | None) -> None:
+        """The scales of the features, and the mixture where there is one."""
+        self.find_scales(x)
+        if self.rough is not None:
+            self.fit_mixture(x, c)
+
+    def fit_mixture(self, x: Tensor, c: Tensor | None) -> None:
+        """What the data are roughly, from scaled training rows."""
+        which = c[:, 0] if self.rough.classes > 1 else None
+        self.rough.fit(x, self.scaled, None if c is None or self.condition is None else self.condition.embed(c), which)
+
+    def find_scales(self, x: Tensor) -> None:
         """Centre, scale and range of the features of the training rows; one for all pixels of images and all samples of signals."""
         n, total, squares = 0, 0.0, 0.0
         low, high = torch.full_like(self.low, torch.inf), torch.full_like(self.high, -torch.inf)
@@ -100,15 +111,12 @@ class Denoising(Objective):
         self.scale.copy_((squares / n - mean**2).clamp(min=SMALLEST_SCALE**2).sqrt())
         self.low.copy_((low - self.center) / self.scale)
         self.high.copy_((high - self.center) / self.scale)
-        if self.rough is not None:
-            which = c[:, 0] if self.rough.classes > 1 else None
-            self.rough.fit(x, self.scaled, None if c is None or self.condition is None else self.condition.embed(c), which)
 
     def scaled(self, x: Tensor) -> Tensor:
         """Features with about zero mean and unit variance."""
         return (self.features.embed(x) - self.center) / self.scale
 
-    def mixture(self, condition: Schema | None) -> LocalGaussians | None:
+    def mixture(self, condition: Schema | None, net: Net) -> LocalGaussians | None:
         """What the data are roughly, where a family makes use of it; :meth:`gaussians` of them, or None."""
         return None
 
@@ -268,11 +276,7 @@ class Denoising(Objective):
         the training picture that has the most similar; of a table, as they are."""
         if not self.tones:
             return f
-        return self.with_levels(self.tones[str(max((k for k in self.toned if k <= steps), default=min(self.toned)))](f))
-
-    def with_levels(self, f: Tensor) -> Tensor:
-        """Pictures with the levels of training pictures."""
-        return self.histograms(f)
+        return self.histograms(self.tones[str(max((k for k in self.toned if k <= steps), default=min(self.toned)))](f))
 
     def sample(self, noise: Rows, c: Tensor | None, *, steps: int = 50, **options: Any) -> Tensor:
         """Stored rows; options of :meth:`generate`."""

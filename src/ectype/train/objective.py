@@ -17,19 +17,14 @@ from ..prob.relax import Relaxation
 
 if TYPE_CHECKING:
     from ..rng import Rows
-    from ..spec import Train
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the training with its own players, data and schedule, and the share of the budget that it takes.
-
-    ``settings`` are its own, in place of the run's; None = the run's. The budget, the held-out rows and the device are always the run's.
-    """
+    """A part of the training with its own players, data and schedule, and the share of the budget that it takes."""
 
     name: str
     share: float
-    settings: Train | None = None
 
 
 class Objective(nn.Module):
