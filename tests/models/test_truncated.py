@@ -203,7 +203,8 @@ def test_a_teacher_that_cannot_teach_is_refused(gaussian, tmp_path):
     ectype.DDPM(**settings, prediction="noise").fit(gaussian[:100]).save(tmp_path / "noise")
     ectype.DDPM(**settings).fit(gaussian[:200]).save(tmp_path / "other")
     ectype.DDPM(**settings | {"net": Net(width=(8,))}).fit(gaussian[:100]).save(tmp_path / "wide")
-    for name, error, words in (("vae", InvalidParameterError, "restores no noise"), ("noise", InvalidParameterError, "restores no noise"),
+    ectype.DDPM(**settings, conditional=True).fit(gaussian[:100], ["a", "b"] * 50).save(tmp_path / "told")
+    for name, error, words in (("told", SchemaMismatchError, "both conditional, or neither"), ("vae", InvalidParameterError, "restores no noise"), ("noise", InvalidParameterError, "restores no noise"),
                                ("other", SchemaMismatchError, "other data"), ("wide", InvalidParameterError, "network is another")):
         with pytest.raises(error, match=words):
             ectype.TruncatedDiffusion(teacher=str(tmp_path / name), **settings).fit(gaussian[:100])

@@ -111,9 +111,14 @@ class TruncatedObjective(DDPMObjective):
             raise InvalidParameterError("the teacher restores no noise as this model does", got=_in_words(teacher),
                                         expected='a saved ddpm with schedule="cosine", prediction="v" and the default log_snr')
         known = teacher.objective_
+        given = [s is not None for s in (teacher.condition_, self.data[1])]
+        if given[0] != given[1]:
+            raise SchemaMismatchError("the teacher and this model are not told the same", hint="make both conditional, or neither",
+                                      expected=f"conditional={given[0]}, as the teacher", got=f"conditional={given[1]}")
         same = [None if s is None else s.to_dict() for s in (teacher.schema_, teacher.condition_)] == self.data
         if not same or max((known.center - self.center).abs().max() / self.scale.min(), (known.scale / self.scale - 1).abs().max()) > alike:
-            raise SchemaMismatchError("the teacher has learnt from other data", hint="fit both on the same rows")
+            raise SchemaMismatchError("the teacher has learnt from other data",
+                                      hint="fit both on the same rows, read in the same way (pictures in the same size)")
         try:
             self.network.load_state_dict(known.network.state_dict())
         except RuntimeError as error:
