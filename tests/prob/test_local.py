@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from ectype.data.schema import Schema
 from ectype.prob.local import LocalGaussians
@@ -27,14 +26,18 @@ def table(n=4000, seed=0):
     return schema, torch.from_numpy(schema.encode(X))
 
 
-def drawn(schema, x, n=20_000, cells=8, **given):
+def drawn(schema, x, n=20_000, cells=8, times=1.0):
+    """A mixture, the features that it was fitted to (``times`` those of the relaxation), and features of its samples."""
     features = Relaxation(schema)
-    f = features.embed(x).flatten(1).float()
+
+    def scaled(x):
+        return times * features.embed(x)
+
     made = LocalGaussians(features, None, cells)
     torch.manual_seed(0)
-    made.fit(x, features.embed, None, None)
+    made.fit(x, scaled, None, None)
     zeros = torch.zeros(features.shape if schema.is_table else ())
-    return made, f, made.sample(Rows(0, 0, n), None, features.embed, zeros, zeros + 1).flatten(1)
+    return made, scaled(x).flatten(1).float(), made.sample(Rows(0, 0, n), None, None, scaled, zeros, zeros + 1 / times).flatten(1)
 
 
 def test_rows_have_the_moments_of_the_data():
@@ -84,18 +87,18 @@ def test_pictures_are_their_first_principal_components():
 
 def test_classes_have_cells_of_their_own():
     schema, x = table()
-    condition, c = labels(n=len(x), k=3)
+    condition, _ = labels(n=len(x), k=3)
     which = torch.where(x[:, 0] > 0, 2.0, 0.0)                              # a class for each group, and one without rows
     features, told = Relaxation(schema), Relaxation(condition)
     made = LocalGaussians(features, told, 12, 3)
-    made.fit(x, features.embed, told.embed(which[:, None]), which)
+    made.fit(x, features.embed, None, which)
     zeros = torch.zeros(features.shape)
-    for k, sign in ((0, -1), (2, 1)):
-        f_c = F.one_hot(torch.full((500,), k), 3).float()
-        s = made.sample(Rows(0, 0, 500), f_c, features.embed, zeros, zeros + 1)
-        assert (s[:, 0].sign() == sign * x[which == 2][0, 0].sign()).all()
-    assert torch.isfinite(made.sample(Rows(0, 0, 9), F.one_hot(torch.ones(9, dtype=torch.long), 3).float(), features.embed, zeros, zeros + 1)).all()
-    assert len(c) == len(x)
+
+    def of(k):
+        return made.sample(Rows(0, 0, 500), None, torch.full((500,), float(k)), features.embed, zeros, zeros + 1)[:, 0].sign()
+
+    assert (of(0) == -1).all() and (of(2) == 1).all()
+    assert {-1.0, 1.0} == set(of(1).tolist())                               # a class that no row has is drawn from all
 
 
 def test_a_quantity_moves_the_rows():
@@ -114,7 +117,7 @@ def test_a_quantity_moves_the_rows():
     zeros = torch.zeros(features.shape)
     for value in (-0.8, 0.0, 0.8):
         at = told.embed(torch.from_numpy(given.encode(pd.DataFrame({"c": np.full(3000, value)}))))
-        s = made.sample(Rows(0, 0, 3000), at, features.embed, zeros, zeros + 1)
+        s = made.sample(Rows(0, 0, 3000), at, None, features.embed, zeros, zeros + 1)
         truth = torch.from_numpy(schema.encode(pd.DataFrame({"y": [2 * value, 2 * value + 0.1]})))[:, 0]
         assert s.mean().item() == pytest.approx(truth[0].item(), abs=0.02)
         assert s.std().item() == pytest.approx((truth[1] - truth[0]).item(), rel=0.25)
@@ -137,7 +140,7 @@ def pictures(n=3000, seed=0):
 def test_what_is_restored_is_the_mean_given_the_noisy_row(t):
     """Against Bayes' rule written out: with Σ_k of the pixels themselves, E[x | x_t] = Σ γ_k (m_k + α Σ_k (α² Σ_k + σ² I)⁻¹ (x_t − α m_k))."""
     schema, x = pictures()
-    made, f, s = drawn(schema, x, cells=4)
+    made, f, _ = drawn(schema, x, cells=4, times=4.0)
     basis, d = made.basis.double(), made.mixture.latent_dim
     assert d == 16                                                                      # every component has its Gaussians: nothing is left
     means = made.mean.double() + made.mixture.means.double() @ basis.T
@@ -161,7 +164,7 @@ def test_beyond_the_components_it_is_wieners_filter(monkeypatch):
     monkeypatch.setattr(local, "RANK", 2)
     monkeypatch.setattr(local, "SPECTRUM", 6)
     schema, x = pictures()
-    made, f, _ = drawn(schema, x, cells=1)
+    made, f, _ = drawn(schema, x, cells=1, times=4.0)
     alpha, sigma = torch.tensor(0.6), torch.tensor(0.8)
     v = torch.cat([made.mixture.covariances[0].diagonal(), made.spectrum[2:], made.rest.expand(10)])
     whole = torch.linalg.qr(torch.cat([made.basis, torch.randn(16, 10, generator=torch.Generator().manual_seed(0))], dim=1))[0]
@@ -169,7 +172,7 @@ def test_beyond_the_components_it_is_wieners_filter(monkeypatch):
     expected = made.mean + ((x_t - alpha * made.mean) @ whole * (alpha * v / (alpha**2 * v + sigma**2))) @ whole.T
     found = made.restored(x_t.view(-1, 1, 4, 4), alpha.view(1, 1, 1, 1), sigma.view(1, 1, 1, 1)).flatten(1)
     torch.testing.assert_close(found, expected, atol=2e-2, rtol=0)
-    torch.testing.assert_close(made.spectrum.sum() + 10 * made.rest, f.var(dim=0).sum(), rtol=1e-4, atol=0)
+    torch.testing.assert_close(made.spectrum.sum() + 10 * made.rest, f.var(dim=0).sum(), rtol=0.05, atol=0)
 
 
 def test_each_row_has_its_own_noise():
@@ -180,3 +183,58 @@ def test_each_row_has_its_own_noise():
     together = made.restored(x_t, angles.cos(), angles.sin())
     alone = torch.cat([made.restored(x_t[i : i + 1], angles[i : i + 1].cos(), angles[i : i + 1].sin()) for i in range(8)])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+
+
+def error_of_v(made, f, t):
+    """Mean squared error of v of the mixture's mean at noisy rows ``f``; 1 is about that of no denoiser at all."""
+    angle = torch.tensor(t * torch.pi / 2)
+    alpha, sigma = angle.cos(), angle.sin()
+    x_t = (alpha * f + sigma * torch.randn(f.shape, generator=torch.Generator().manual_seed(0))).view(-1, *made.shape)
+    mean = made.restored(x_t, alpha.view(1, 1, 1, 1), sigma.view(1, 1, 1, 1)).flatten(1)
+    return ((mean - f) / sigma).square().mean().item()
+
+
+def smooth_pictures(n, side, seed=0):
+    import numpy as np
+    from scipy.ndimage import gaussian_filter
+
+    X = gaussian_filter(np.random.default_rng(seed).normal(size=(n, side, side)), (0, 2, 2))
+    X = np.clip(128 + 60 * X / X.std(), 0, 255).astype(np.uint8)
+    schema = Schema.fit(X)
+    return schema, torch.from_numpy(schema.encode(X))
+
+
+@pytest.mark.parametrize("n", [5, 60, 200, 1000])
+def test_few_large_pictures_do_not_make_it_sure_of_others(n):
+    """576 pixels, as many pictures as that or fewer: of others it must not say that nothing lies beyond what these span."""
+    schema, x = smooth_pictures(n + 100, 24)
+    made, f, _ = drawn(schema, x[:n], n=10, times=2.0)
+    others = 2.0 * Relaxation(schema).embed(x[n:]).flatten(1)
+    for t in (0.003, 0.03, 0.1, 0.5):
+        assert error_of_v(made, others, t) < 1.5
+
+
+def test_a_pixel_that_was_always_black_may_be_something_else():
+    """One stray pixel of 100 must not decide what is said of a row."""
+    schema, x = smooth_pictures(3000, 10)
+    x[:, :, 0] = 0
+    made, f, _ = drawn(schema, x, n=10, times=2.0)
+    stray = x[:50].clone()
+    stray[:, 0, 0, 0] = 40
+    for t in (0.001, 0.01, 0.03, 0.1):
+        plain = error_of_v(made, f[:50], t)
+        assert error_of_v(made, 2.0 * Relaxation(schema).embed(stray).flatten(1), t) < plain + 0.5
+
+
+def test_a_wide_table_is_its_first_components_and_noise_for_each_number():
+    """100 columns of five factors and noise: moments are kept, and the covariances of the cells are of 64 components."""
+    import numpy as np
+    import pandas as pd
+
+    r = np.random.default_rng(0)
+    X = pd.DataFrame(r.normal(size=(3000, 5)) @ r.normal(size=(5, 100)) + r.normal(size=(3000, 100)), columns=[f"c{i}" for i in range(100)])
+    schema = Schema.fit(X)
+    made, f, s = drawn(schema, torch.from_numpy(schema.encode(X)))
+    assert made.mixture.covariances.shape[1:] == (64, 64)
+    torch.testing.assert_close(s.mean(0), f.mean(0), atol=0.06, rtol=0)
+    torch.testing.assert_close(torch.cov(s.T), torch.cov(f.T), atol=0.15, rtol=0)

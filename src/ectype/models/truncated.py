@@ -140,9 +140,8 @@ class TruncatedObjective(DDPMObjective):
 
     def begin(self, noise: Rows, c: Tensor | None, t: Tensor) -> Tensor:
         """x_t = α_t r + σ_t ε."""
-        f_c = None if c is None or self.condition is None else self.condition.embed(c)
         alpha, sigma = self.at(t[None])
-        return alpha * self.rough.sample(noise, f_c, self.scaled, self.center, self.scale) + sigma * noise.normal(*self.shape)
+        return alpha * self.rough.sample(noise, *self.told(c), self.scaled, self.center, self.scale) + sigma * noise.normal(*self.shape)
 
     def generate(self, noise: Rows, c: Tensor | None, *, steps: int) -> Tensor:
         """Scaled features in so many evaluations."""

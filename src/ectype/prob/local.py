@@ -1,7 +1,8 @@
 """A Gaussian for each cell of the data: rough rows, for models that do the rest.
 
 Notation
-    h           a row's numbers: of a table all of its numbers, of pictures and signals the first principal components, (B, d)
+    h           a row's numbers: of a table its numbers, and of pictures, signals and tables with more than ``RANK`` of them their first
+                principal components, (B, d)
     k           the cell of a row (``prob/cells.py``), of K
     p_k         means of the discrete features within cell k: frequencies of categories, balances of flags
 
@@ -12,7 +13,12 @@ are independent of them and of each other.
 
 This is mixtures of probabilistic PCA and of latent classes with the cells found once, not by expectation and maximisation: it takes
 seconds for 60,000 pictures. A cell's covariance is drawn towards the mean of all within cells, as if that had been seen in d more rows.
-Principal components beyond the first ``RANK`` are left at their mean in samples.
+What is beyond these components is left at its mean in samples of pictures and signals; of tables each number gets noise of its own.
+
+Components are found from one half of the rows, at most one for two of them, and the variances along and beyond them from the other half:
+the rows that they were found from say too little of what lies beyond, and of few large pictures nothing, and a mean that is too sure is
+wrong by many times the noise where there is little. No variance is taken for less than ``FLOOR``, not even that of a pixel which is black
+in all rows.
 
 Rows of p(x) are blurred, and nobody would take them for real ones. But where noise is added, less and less tells the two apart, and a
 denoiser that begins there has nothing to take back (``models/truncated.py``).
@@ -46,11 +52,14 @@ from .mixture import CodeMixture
 from .relax import Relaxation
 
 CELLS = 128             # at most
-RANK = 64               # principal components of pictures and signals that have a Gaussian for each cell
-SPECTRUM = 256          # that have a variance of their own
+RANK = 64               # numbers at most that have a Gaussian for each cell: of more, principal components
+SPECTRUM = 256          # components at most that have a variance of their own
+FLOOR = 0.05**2         # of variances, in scaled features: about four of 255 levels, squared
 ROWS = 25               # in a cell, on average at least; and two for each number of h
 FOUND_FROM = 10_000     # rows at most that components and cells are found from
-NUMBERS_KEPT = 2**26    # of these rows, at most
+NUMBERS_KEPT = 2**26    # of these rows, at most, but for ``FEWEST``
+FEWEST = 256
+BASIS_KEPT = 2**24      # numbers of the components, at most, but for ``RANK`` of them
 
 
 class LocalGaussians(nn.Module):
@@ -60,30 +69,32 @@ class LocalGaussians(nn.Module):
         super().__init__()
         self.features, self.classes = features, classes
         self.shape, self.is_table = features.shape, len(features.shape) == 1
-        self.n_numbers = features.n_numbers if self.is_table else math.prod(self.shape)
+        self.n_numbers = d = features.n_numbers if self.is_table else math.prod(self.shape)
         self.each = max(1, cells // classes)
-        rank = self.n_numbers if self.is_table else min(self.n_numbers, RANK)
-        self.mixture = CodeMixture(rank, 0 if condition is None else condition.shape[0], self.each * classes)
-        self.register_buffer("mean", torch.zeros(self.n_numbers))
-        spectrum = 0 if self.is_table else min(self.n_numbers, SPECTRUM)
-        self.register_buffer("basis", torch.zeros(self.n_numbers, spectrum))
+        rank, k = min(d, RANK), self.each * classes
+        spectrum = (rank if d > RANK else 0) if self.is_table else min(d, SPECTRUM, max(RANK, BASIS_KEPT // d))
+        self.reduces = spectrum > 0
+        quantities = 0 if condition is None or classes > 1 else condition.shape[0]     # of the condition; a class chooses the cell
+        self.mixture = CodeMixture(rank, quantities, k)
+        self.register_buffer("mean", torch.zeros(d if self.reduces else 0))
+        self.register_buffer("basis", torch.zeros(d if self.reduces else 0, spectrum))
         self.register_buffer("spectrum", torch.zeros(spectrum))             # variances of the principal components
         self.register_buffer("rest", torch.zeros(()))                       # of a direction beyond them
-        self.register_buffer("axes", torch.zeros(0 if self.is_table else self.each * classes, rank, rank))          # Q_k
-        self.register_buffer("lengths", torch.zeros(0 if self.is_table else self.each * classes, rank))             # l_k
-        self.register_buffer("frequencies", torch.zeros(self.each * classes, math.prod(self.shape) - self.n_numbers))
+        self.register_buffer("own", torch.zeros(d if self.reduces and self.is_table else 0))       # deviation of a number beyond them
+        self.register_buffer("axes", torch.zeros(0 if self.is_table else k, rank, rank))            # Q_k
+        self.register_buffer("lengths", torch.zeros(0 if self.is_table else k, rank))               # l_k
+        self.register_buffer("frequencies", torch.zeros(k, math.prod(self.shape) - d))
 
     def fit(self, x: Tensor, scaled: Callable[[Tensor], Tensor], f_c: Tensor | None, which: Tensor | None) -> None:
-        """From stored rows ``x (N, *stored_shape)``, whose features ``scaled`` gives, features of their condition ``f_c (N, n_cond)``, and
-        classes ``which (N,)`` where it has some. Seeded by torch's global generator."""
+        """From stored rows ``x (N, *stored_shape)``, whose features ``scaled`` gives, and of their condition the features of quantities,
+        ``f_c (N, n_cond)``, or the classes ``which (N,)``. Seeded by torch's global generator."""
         parts, some = x.split(4096), torch.randperm(len(x), device=x.device)
-        some = some[: min(FOUND_FROM, max(1000, NUMBERS_KEPT // math.prod(self.shape)))]
-        if not self.is_table:
-            self._find_basis(scaled(x[some]).flatten(1).float())
+        some = some[: min(FOUND_FROM, max(FEWEST, NUMBERS_KEPT // math.prod(self.shape)))]
+        if self.reduces:
+            self._find_basis(scaled(x[some]).flatten(1)[:, : self.n_numbers].float())
         h = torch.cat([self._numbers(scaled(part)) for part in parts])
         discrete = torch.cat([self._discrete(part) for part in parts]) if self.frequencies.shape[1] else h[:, :0]
-        seen = [h, discrete] + ([f_c] if f_c is not None and which is None else [])
-        v = torch.cat(seen, dim=1)
+        v = torch.cat([h, discrete] + ([] if f_c is None else [f_c]), dim=1)
         rows = max(ROWS, 2 * self.mixture.latent_dim)
         cells = Cells(self.each * self.classes, v.shape[1], self.classes, rows).to(x.device)
         cells.fit(v[some], len(x), None if which is None else which[some])
@@ -91,43 +102,58 @@ class LocalGaussians(nn.Module):
         self.mixture.fit_cells(h, f_c, k)
         if not self.is_table:
             lengths, axes = torch.linalg.eigh(self.mixture.covariances[:, : h.shape[1], : h.shape[1]].double())
-            self.lengths.copy_(lengths.clamp(min=0))
+            self.lengths.copy_(lengths.clamp(min=FLOOR))
             self.axes.copy_(axes)
         n = torch.bincount(k, minlength=cells.n).clamp(min=1)[:, None]
         self.frequencies.copy_(torch.zeros_like(self.frequencies).index_add_(0, k, discrete) / n)
 
     def _find_basis(self, f: Tensor) -> None:
-        """The first principal components of vectors ``f (N, D)``, and what varies beyond them."""
+        """The first principal components of one half of vectors ``f (N, D)``, and what varies along and beyond them in the other."""
         from sklearn.decomposition import PCA
 
-        n, total = min(self.basis.shape[1], *f.shape), f.var(dim=0).sum()
-        if not total:                       # pictures that are all the same have no components
-            self.mean.copy_(f[0])
-            return
-        with threadpool_limits(1):          # sums of several threads are added in an order that changes
-            found = PCA(n, random_state=int(torch.randint(2**31, ()))).fit(f.cpu().numpy())
-        self.mean.copy_(torch.as_tensor(found.mean_))
-        self.basis.zero_()[:, :n] = torch.as_tensor(found.components_.T.copy())
-        self.spectrum.zero_()[:n] = torch.as_tensor(found.explained_variance_)
-        self.rest.copy_((total - self.spectrum.sum()).clamp(min=0) / max(1, f.shape[1] - n))
+        one, other = (f[: len(f) // 2], f[len(f) // 2 :]) if len(f) > 3 else (f, f)
+        n = min(self.basis.shape[1], f.shape[1], len(one) // 2)
+        center, components = one.mean(0), f.new_zeros(f.shape[1], n)
+        if n and one.var(dim=0).sum():      # rows that are all the same have no components
+            with threadpool_limits(1):      # sums of several threads are added in an order that changes
+                found = PCA(n, random_state=int(torch.randint(2**31, ()))).fit(one.cpu().numpy())
+            components = torch.as_tensor(found.components_.T.copy(), dtype=f.dtype, device=f.device)
+        gap = other - center
+        along = gap @ components
+        beyond = gap - along @ components.T
+        self.mean.copy_(f.mean(0))
+        self.basis.zero_()[:, :n] = components
+        self.spectrum.zero_()[:n] = along.square().mean(0)
+        self.spectrum.clamp_(min=FLOOR)
+        self.rest.copy_(beyond.square().sum() / (len(other) * max(1, f.shape[1] - n))).clamp_(min=FLOOR)
+        if self.is_table:
+            self.own.copy_(beyond.square().mean(0).sqrt())
 
     def _numbers(self, f: Tensor) -> Tensor:
         """h of scaled features."""
-        if self.is_table:
-            return f[:, : self.n_numbers].float()
-        return (f.flatten(1).float() - self.mean) @ self.basis[:, : self.mixture.latent_dim]
+        numbers = f.flatten(1)[:, : self.n_numbers].float()
+        return (numbers - self.mean) @ self.basis[:, : self.mixture.latent_dim] if self.reduces else numbers
 
     def _discrete(self, x: Tensor) -> Tensor:
         """The discrete features of stored rows: flags of ±1 and one-hot categories."""
         return self.features.embed(x)[:, self.n_numbers :].float()
 
-    def sample(self, noise: Rows, f_c: Tensor | None, scaled: Callable[[Tensor], Tensor], center: Tensor, scale: Tensor) -> Tensor:
-        """``noise.n`` rows as scaled features ``(n, *shape)``, given features of the condition ``(n, n_cond)``; what is scaled is
-        ``center`` and ``scale``. Discrete features are drawn, and those of stored rows."""
-        h, k = self.mixture.draw(noise, f_c)
+    def sample(self, noise: Rows, f_c: Tensor | None, which: Tensor | None, scaled: Callable[[Tensor], Tensor], center: Tensor,
+               scale: Tensor) -> Tensor:
+        """``noise.n`` rows as scaled features ``(n, *shape)``, given quantities ``(n, n_cond)`` or classes ``(n,)``; what is scaled is
+        ``center`` and ``scale``. Discrete features are drawn, and those of stored rows. A class without rows is drawn from all."""
+        among = None
+        if which is not None:
+            drawn = self.mixture.weights > 0
+            among = (torch.arange(len(drawn), device=drawn.device) // self.each == which.long()[:, None]) & drawn
+            among = torch.where(among.any(1, keepdim=True), among, drawn)
+        h, k = self.mixture.draw(noise, f_c, among)
+        numbers = self.mean + h @ self.basis[:, : h.shape[1]].T if self.reduces else h
         if not self.is_table:
-            return (self.mean + h @ self.basis[:, : h.shape[1]].T).view(-1, *self.shape)
-        numbers = h * scale[: self.n_numbers] + center[: self.n_numbers]
+            return numbers.view(-1, *self.shape)
+        if self.reduces:
+            numbers = numbers + self.own * noise.normal(self.n_numbers)
+        numbers = numbers * scale[: self.n_numbers] + center[: self.n_numbers]
         return scaled(self.features.draw(torch.cat([numbers, self.frequencies[k]], dim=1), noise))
 
     def restored(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:

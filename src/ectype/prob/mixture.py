@@ -61,13 +61,16 @@ class CodeMixture(nn.Module):
         """``noise.n`` codes, given the condition features ``c (B, n_cond)`` where there are any."""
         return self.draw(noise, c)[0]
 
-    def draw(self, noise: Rows, c: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Codes ``(n, latent_dim)`` and the component ``(n,)`` of each."""
+    def draw(self, noise: Rows, c: Tensor | None, among: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Codes ``(n, latent_dim)`` and the component ``(n,)`` of each, one of those that ``among (n, K)`` allows for the row."""
         d = self.latent_dim
-        weights, means, covariances = self.weights.double(), self.means.double(), self.covariances.double()
+        weights, means, covariances = self.weights.double(), self.means.double(), self.covariances
         log_weights = weights.log().expand(noise.n, -1)                                             # (B, K)
+        if among is not None:
+            log_weights = log_weights.masked_fill(~among, -torch.inf)
         shift, covariance = means[:, :d].expand(noise.n, -1, -1), covariances[:, :d, :d]            # (B, K, d), (K, d, d)
         if c is not None:
+            covariances = covariances.double()
             gap = c.double()[:, None] - means[:, d:]                                                # (B, K, n_cond)
             s_hc, s_cc = covariances[:, :d, d:], covariances[:, d:, d:]
             gain = torch.linalg.solve(s_cc, s_hc.transpose(1, 2)).transpose(1, 2)                   # Σʰᶜ (Σᶜᶜ)⁻¹
@@ -76,10 +79,10 @@ class CodeMixture(nn.Module):
             log_det = chol.diagonal(dim1=1, dim2=2).log().sum(1)
             log_weights = log_weights - 0.5 * white.square().sum(1).T - log_det
             shift = shift + torch.einsum("kij,bkj->bki", gain, gap)
-            covariance = covariance - gain @ s_hc.transpose(1, 2)
+            covariance = covariances[:, :d, :d] - gain @ s_hc.transpose(1, 2)
         k = (log_weights + noise.gumbel(len(weights)).double()).argmax(1)                           # a draw of the component
-        root = torch.linalg.cholesky(covariance + 1e-9 * torch.eye(d, dtype=torch.float64, device=covariance.device))
+        nothing = 1e-9 * torch.eye(d, dtype=torch.float64, device=covariance.device)
         eps, codes = noise.normal(d).double(), shift[torch.arange(noise.n, device=k.device), k]
         for i in k.unique():                # a row has one component: no copy of its root for each row
-            codes[k == i] += eps[k == i] @ root[i].T
+            codes[k == i] += eps[k == i] @ torch.linalg.cholesky(covariance[i].double() + nothing).T
         return codes.float(), k
