@@ -96,6 +96,15 @@ def test_what_is_darker_stays_darker_and_equal_values_follow_their_neighbours():
     assert beside[3, 3] == beside.max() and min(beside[2, 3], beside[3, 2], beside[2, 2]) > beside[0].max()
 
 
+def test_the_order_may_be_that_of_other_values_than_the_levels_are_chosen_by():
+    histograms = Histograms((1, 4, 4), 256)
+    histograms.fit(torch.stack([torch.arange(16), torch.arange(16) * 16]).to(torch.uint8).view(2, 1, 4, 4))
+    bright = torch.linspace(-1, 0.9, 16).view(1, 1, 4, 4)
+    out = histograms(bright, ranked=-bright)
+    assert torch.equal(sorted_levels(out)[0, 0], torch.arange(16) * 16.0)                # as bright as the first of them
+    assert torch.equal(out.flatten(), histograms(bright).flatten().flip(0))             # in the order of the second
+
+
 def test_large_pictures_keep_fewer_levels():
     x = stored(3, side=48)
     histograms = Histograms((1, 48, 48), 256)

@@ -126,8 +126,14 @@ def conv_width(shape: Shape) -> tuple[int, ...]:
 
 
 def unet_width(shape: Shape) -> tuple[int, ...]:
-    """Two sizes for small pictures, three from 48 pixels on; narrow enough for a laptop's processor."""
-    return (32, 64) if max(shape[1:]) < 48 else (32, 64, 128)
+    """Two sizes for small pictures, three from 48 pixels on; narrow enough for a laptop's processor.
+
+    Below 16 pixels half of the arithmetic of (32, 64) would be on few places: on ``digits``, after 8 seconds and two seeds each, (32, 32)
+    gave 2,260 rows a second in four steps where that gave 1,560, with a C2ST of 0.68 against 0.70; after 40 seconds, one seed, 0.67 against
+    0.64, and 0.97 of coverage against 0.96.
+    """
+    side = max(shape[1:])
+    return (32, 32) if side < 16 else (32, 64) if side < 48 else (32, 64, 128)
 
 
 def _convolves(shape: Shape, net: Net) -> bool:
