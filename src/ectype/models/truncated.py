@@ -141,7 +141,8 @@ class TruncatedObjective(DDPMObjective):
     def begin(self, noise: Rows, c: Tensor | None, t: Tensor) -> Tensor:
         """x_t = α_t r + σ_t ε."""
         alpha, sigma = self.at(t[None])
-        return alpha * self.rough.sample(noise, *self.told(c), self.scaled, self.center, self.scale) + sigma * noise.normal(*self.shape)
+        rough = self.rough.sample(noise, *self.rough.told(c), self.scaled, self.center, self.scale)
+        return alpha * rough + sigma * noise.normal(*self.shape)
 
     def generate(self, noise: Rows, c: Tensor | None, *, steps: int) -> Tensor:
         """Scaled features in so many evaluations."""

@@ -63,16 +63,17 @@ BASIS_KEPT = 2**24      # numbers of the components, at most, but for ``RANK`` o
 
 
 class LocalGaussians(nn.Module):
-    """p(x), or p(x | c), of features; at most ``cells`` cells, of a condition with classes as many for each."""
+    """p(x), or p(x | c), of features; at most ``cells`` cells, of a condition with classes as many for each. Whoever never asks what is
+    ``restored`` needs no more components than have Gaussians."""
 
-    def __init__(self, features: Relaxation, condition: Relaxation | None, cells: int = CELLS, classes: int = 1):
+    def __init__(self, features: Relaxation, condition: Relaxation | None, cells: int = CELLS, classes: int = 1, restores: bool = True):
         super().__init__()
-        self.features, self.classes = features, classes
+        self.features, self.condition, self.classes = features, condition, classes
         self.shape, self.is_table = features.shape, len(features.shape) == 1
         self.n_numbers = d = features.n_numbers if self.is_table else math.prod(self.shape)
         self.each = max(1, cells // classes)
         rank, k = min(d, RANK), self.each * classes
-        spectrum = (rank if d > RANK else 0) if self.is_table else min(d, SPECTRUM, max(RANK, BASIS_KEPT // d))
+        spectrum = (rank if d > RANK else 0) if self.is_table else min(d, SPECTRUM if restores else RANK, max(RANK, BASIS_KEPT // d))
         self.reduces = spectrum > 0
         quantities = 0 if condition is None or classes > 1 else condition.shape[0]     # of the condition; a class chooses the cell
         self.mixture = CodeMixture(rank, quantities, k)
@@ -85,6 +86,12 @@ class LocalGaussians(nn.Module):
         self.register_buffer("lengths", torch.zeros(0 if self.is_table else k, rank))               # l_k
         self.register_buffer("frequencies", torch.zeros(k, math.prod(self.shape) - d))
 
+    def told(self, c: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """What the mixture is told of stored conditions: features of quantities ``(N, n_cond)``, or classes ``(N,)``."""
+        if c is None or not self.condition.shape[0]:        # none, or one that is the same in all rows
+            return None, None
+        return (None, c[:, 0]) if self.classes > 1 else (self.condition.embed(c), None)
+
     def fit(self, x: Tensor, scaled: Callable[[Tensor], Tensor], f_c: Tensor | None, which: Tensor | None) -> None:
         """From stored rows ``x (N, *stored_shape)``, whose features ``scaled`` gives, and of their condition the features of quantities,
         ``f_c (N, n_cond)``, or the classes ``which (N,)``. Seeded by torch's global generator."""
@@ -92,7 +99,7 @@ class LocalGaussians(nn.Module):
         some = some[: min(FOUND_FROM, max(FEWEST, NUMBERS_KEPT // math.prod(self.shape)))]
         if self.reduces:
             self._find_basis(scaled(x[some]).flatten(1)[:, : self.n_numbers].float())
-        h = torch.cat([self._numbers(scaled(part)) for part in parts])
+        h = torch.cat([self.numbers(scaled(part)) for part in parts])
         discrete = torch.cat([self._discrete(part) for part in parts]) if self.frequencies.shape[1] else h[:, :0]
         v = torch.cat([h, discrete] + ([] if f_c is None else [f_c]), dim=1)
         rows = max(ROWS, 2 * self.mixture.latent_dim)
@@ -129,8 +136,8 @@ class LocalGaussians(nn.Module):
         if self.is_table:
             self.own.copy_(beyond.square().mean(0).sqrt())
 
-    def _numbers(self, f: Tensor) -> Tensor:
-        """h of scaled features."""
+    def numbers(self, f: Tensor) -> Tensor:
+        """h of scaled features, ``(N, d)``."""
         numbers = f.flatten(1)[:, : self.n_numbers].float()
         return (numbers - self.mean) @ self.basis[:, : self.mixture.latent_dim] if self.reduces else numbers
 
@@ -138,16 +145,20 @@ class LocalGaussians(nn.Module):
         """The discrete features of stored rows: flags of ±1 and one-hot categories."""
         return self.features.embed(x)[:, self.n_numbers :].float()
 
-    def sample(self, noise: Rows, f_c: Tensor | None, which: Tensor | None, scaled: Callable[[Tensor], Tensor], center: Tensor,
-               scale: Tensor) -> Tensor:
-        """``noise.n`` rows as scaled features ``(n, *shape)``, given quantities ``(n, n_cond)`` or classes ``(n,)``; what is scaled is
-        ``center`` and ``scale``. Discrete features are drawn, and those of stored rows. A class without rows is drawn from all."""
+    def draw(self, noise: Rows, f_c: Tensor | None, which: Tensor | None) -> tuple[Tensor, Tensor]:
+        """h and k of ``noise.n`` rows, given quantities ``(n, n_cond)`` or classes ``(n,)``; a class without rows is drawn from all."""
         among = None
         if which is not None:
             drawn = self.mixture.weights > 0
             among = (torch.arange(len(drawn), device=drawn.device) // self.each == which.long()[:, None]) & drawn
             among = torch.where(among.any(1, keepdim=True), among, drawn)
-        h, k = self.mixture.draw(noise, f_c, among)
+        return self.mixture.draw(noise, f_c, among)
+
+    def sample(self, noise: Rows, f_c: Tensor | None, which: Tensor | None, scaled: Callable[[Tensor], Tensor], center: Tensor,
+               scale: Tensor) -> Tensor:
+        """``noise.n`` rows as scaled features ``(n, *shape)``, given quantities ``(n, n_cond)`` or classes ``(n,)``; what is scaled is
+        ``center`` and ``scale``. Discrete features are drawn, and those of stored rows."""
+        h, k = self.draw(noise, f_c, which)
         numbers = self.mean + h @ self.basis[:, : h.shape[1]].T if self.reduces else h
         if not self.is_table:
             return numbers.view(-1, *self.shape)

@@ -96,13 +96,7 @@ class Denoising(Objective):
 
     def fit_mixture(self, x: Tensor, c: Tensor | None) -> None:
         """What the data are roughly, from scaled training rows."""
-        self.rough.fit(x, self.scaled, *self.told(c))
-
-    def told(self, c: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-        """What the mixture is told of stored conditions: features of quantities, or classes."""
-        if c is None or not self.n_cond:
-            return None, None
-        return (None, c[:, 0]) if self.rough.classes > 1 else (self.condition.embed(c), None)
+        self.rough.fit(x, self.scaled, *self.rough.told(c))
 
     def find_scales(self, x: Tensor) -> None:
         """Centre, scale and range of the features of the training rows; one for all pixels of images and all samples of signals."""
