@@ -1,4 +1,4 @@
-"""Diffusion and the few-step model against their bars, one thread, defaults unless said.
+"""Diffusion and the few-step model against their bars, one thread (``--threads`` to train models of pictures in), defaults unless said.
 
 * ``mnist``, ``fashion``: DDPM (``--budget``), and truncated diffusion that begins with its denoiser (``--few-budget`` more; together they
   cost the sum), on the 60,000 training pictures, one seed since a seed takes over five minutes.
@@ -48,7 +48,7 @@ PEERS = {"denoising-diffusion-pytorch": ("ddp_peer.py", "training 4 times, sampl
          "diffusers": ("diffusers_peer.py", "training 3 times, sampling 3 times")}
 
 
-def judged(part: str, budget: dict[str, str], save: Path, trained: Path) -> dict[str, Any]:
+def judged(part: str, budget: dict[str, str], save: Path, trained: Path, threads: int) -> dict[str, Any]:
     """Both models on pictures, each with its samplers; ``trained`` is a folder that models of an earlier run were kept in."""
     X, y, X_test, _ = pictures(part)
     schema, rows = Schema.fit(X), np.random.default_rng(1).permutation(len(X_test))
@@ -62,7 +62,7 @@ def judged(part: str, budget: dict[str, str], save: Path, trained: Path) -> dict
         if known.exists():
             model = load_model(known)
         else:
-            settings = {"train": Train(budget=budget[name], threads=1), "random_state": 0}
+            settings = {"train": Train(budget=budget[name], threads=threads), "random_state": 0}
             start = time.process_time()
             model = (DDPM(**settings) if taught is None else TruncatedDiffusion(teacher=taught, **settings)).fit(X)
             found[f"{name}_cpu_s"] = round(time.process_time() - start, 1)
@@ -77,7 +77,7 @@ def judged(part: str, budget: dict[str, str], save: Path, trained: Path) -> dict
             found[name][title] = {"rows_per_cpu_s": round(JUDGED / seconds, 2), **{k: round(float(v), 4) for k, v in values.items()},
                                   **{f"{k}_of_floor": round(values[k] / floor[k], 3)
                                      for k in ("frechet_pca", "frechet_features", "coverage", "recall")}}
-            write(f"diffusion_{part}", {"threads": 1, "budget": budget, **found})
+            write(f"diffusion_{part}", {"threads": threads, "budget": budget, **found})
     teacher = found["ddpm"]["250 steps"]
     found["beside_250_steps"] = {
         title: {k: round(found[model][title][k] / teacher[k], 3)
@@ -155,6 +155,7 @@ def main() -> None:
     parser.add_argument("--few-budget", default="1m", help="of truncated diffusion, which begins with DDPM's denoiser")
     parser.add_argument("--save", type=Path, default=Path("ectype-out/bench"), help="a folder to keep the trained models in")
     parser.add_argument("--trained", type=Path, default=Path("none"), help="the folder of an earlier --save: judge its models again")
+    parser.add_argument("--threads", type=int, default=1, help="that models of pictures are trained in; samples are drawn in one")
     flags = parser.parse_args()
     torch.set_num_threads(1)
     if flags.parts[0] == "speed":
@@ -164,9 +165,9 @@ def main() -> None:
         budget = flags.budget or ("10m" if part == "adult" else "20m")
         budgets = {"ddpm": budget, "truncated": flags.few_budget}
         found = {"grid": grid, "adult": lambda budget=budget: adult(budget)}.get(
-            part, lambda part=part, budgets=budgets: judged(part, budgets, flags.save, flags.trained))()
+            part, lambda part=part, budgets=budgets: judged(part, budgets, flags.save, flags.trained, flags.threads))()
         given = {"grid": {}, "adult": {"budget": budget}}.get(part, {"budget": budgets})
-        write(f"diffusion_{part}", {"threads": 1, **given, **found})
+        write(f"diffusion_{part}", {"threads": 1 if part in ("grid", "adult") else flags.threads, **given, **found})
 
 
 if __name__ == "__main__":
