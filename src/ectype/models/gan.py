@@ -132,11 +132,11 @@ class GANObjective(Objective):
         shape, classes = self.features.shape, 1
         if condition is not None and condition.blocks[0].type == "category":
             classes = condition.blocks[0].n_codes
-        self.lies: CellCondition | CodeCondition | None = None          # what tells the players where a row lies
+        self.locator: CellCondition | CodeCondition | None = None       # what tells the players where a row lies
         if clusters:
-            self.lies = (CellCondition(self.features, clusters, classes) if schema.is_table else
-                         CodeCondition(self.features, self.condition, clusters, classes))
-        cond = self.n_cond + (0 if self.lies is None else self.lies.n)
+            self.locator = (CellCondition(self.features, clusters, classes) if schema.is_table else
+                            CodeCondition(self.features, self.condition, clusters, classes))
+        cond = self.n_cond + (0 if self.locator is None else self.locator.n)
         self.histograms = Histograms(shape, schema.blocks[0].levels) if schema.is_image else None
         self.generator = build.generator(noise_dim, shape, net, cond=cond)
         self.critic = build.critic(shape, net, cond=cond)
@@ -150,8 +150,8 @@ class GANObjective(Objective):
 
     def prepare(self, x: Tensor, c: Tensor | None) -> None:
         """The cells or codes of the training rows."""
-        if self.lies is not None:
-            self.lies.fit(x, c)
+        if self.locator is not None:
+            self.locator.fit(x, c)
 
     def _flat(self, x: Tensor) -> Tensor:
         return self.features.embed(x).flatten(1).float()
@@ -165,11 +165,11 @@ class GANObjective(Objective):
 
     def given_of(self, x: Tensor, c: Tensor | None, noise: Shared | None = None) -> Tensor | None:
         """The same of stored rows; a code has noise of torch's global generator where none is given."""
-        return self.given(c, None if self.lies is None else self.lies.of(x, c, noise))
+        return self.given(c, None if self.locator is None else self.locator.of(x, c, noise))
 
     def given_drawn(self, noise: Rows, c: Tensor | None) -> Tensor | None:
         """The same of ``noise.n`` rows to come."""
-        return self.given(c, None if self.lies is None else self.lies.draw(noise, c))
+        return self.given(c, None if self.locator is None else self.locator.draw(noise, c))
 
     def generate(self, z: Tensor, uniform: Tensor, given: Tensor | None) -> Tensor:
         """G(z) as features; ``uniform`` feeds the Gumbel noise of categorical columns."""
