@@ -55,7 +55,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..data.schema import Schema
 from ..errors import InvalidParameterError, SchemaMismatchError
@@ -63,6 +63,7 @@ from ..estimator import BATCH, GenerativeModel, load
 from ..prob.local import LocalGaussians
 from ..prob.schedule import ENDS
 from ..prob.solvers import Sampler
+from ..prob.tone import EDGE, Spread
 from ..rng import Rows
 from ..spec import Interval, Net, Train
 from ..train.noising import check_steps
@@ -87,6 +88,7 @@ class TruncatedObjective(DDPMObjective):
         self.kind = "table" if schema.is_table else schema.container
         self.start, self.last, self.teacher = start, max(start, TRAINED), teacher
         self.data = [None if s is None else s.to_dict() for s in (schema, condition)]
+        self.spreads = nn.ModuleDict({str(k): Spread(self.shape, self.rough.basis.shape[1]) for k in self.toned} if schema.is_image else {})
 
     def mixture(self, condition: Schema | None, net: Net) -> LocalGaussians:
         """Of tables, too: there the rows begin."""
@@ -138,15 +140,20 @@ class TruncatedObjective(DDPMObjective):
         even = self.schedule.time_of(low + (high - low) * torch.linspace(0, 1, steps, device=low.device))
         return torch.cat([low.new_tensor([first]), even[1:], low.new_zeros(1)])
 
-    def begin(self, noise: Rows, c: Tensor | None, t: Tensor) -> Tensor:
-        """x_t = α_t r + σ_t ε."""
-        alpha, sigma = self.at(t[None])
-        rough = self.rough.sample(noise, *self.rough.told(c), self.scaled, self.center, self.scale)
-        return alpha * rough + sigma * noise.normal(*self.shape)
-
     def generate(self, noise: Rows, c: Tensor | None, *, steps: int) -> Tensor:
-        """Scaled features in so many evaluations."""
-        return super().generate(noise, c, steps=steps, sampler="dpm", eta=0.0)
+        """Scaled features in so many evaluations; those of images spread as in as many steps, or the next larger number that is known."""
+        f = super().generate(noise, c, steps=steps, sampler="dpm", eta=0.0)
+        known = [int(k) for k in self.spreads if int(k) >= steps]
+        if not known:
+            return f
+        black, white = ((end - self.center) / self.scale for end in (-1.0, 1.0))
+        return self.spreads[str(min(known))](f, self.rough.basis, black, white, EDGE / self.scale)
+
+    def conclude(self, x: Tensor, c: Tensor | None) -> None:
+        """How far samples are spread, and then their tone curves."""
+        for name, spread in self.spreads.items():
+            spread.fit(self.some(x, c, int(name))[0], self.rough.mean, self.rough.basis, self.rough.spectrum)
+        super().conclude(x, c)
 
 
 def _in_words(model: GenerativeModel) -> str:

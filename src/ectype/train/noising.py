@@ -255,18 +255,28 @@ class Denoising(Objective):
         return torch.linspace(1, 0, steps + 1, device=self.center.device)
 
     def begin(self, noise: Rows, c: Tensor | None, t: Tensor) -> Tensor:
-        """x_t at the first of the times, 1 unless a family begins elsewhere; ``c`` is the stored condition."""
-        return noise.normal(*self.shape)
+        """x_t at the first of the times: noise at 1, and where the mixture is what a family begins from α_t r + σ_t ε, r a row of it;
+        ``c`` is the stored condition."""
+        if self.rough is None or t == 1:
+            return noise.normal(*self.shape)
+        alpha, sigma = self.at(t[None])
+        rough = self.rough.sample(noise, *self.rough.told(c), self.scaled, self.center, self.scale)
+        return alpha * rough + sigma * noise.normal(*self.shape)
 
     def conclude(self, x: Tensor, c: Tensor | None) -> None:
         """The levels of training pictures, and tone curves from ``to_tone`` of them and as many samples of their conditions."""
         if self.histograms is not None:
             self.histograms.fit(x)
-        some = torch.linspace(0, len(x) - 1, min(len(x), self.to_tone), device=x.device).long() if self.tones else ()
         for name, tone in self.tones.items():
-            noise = Rows(int(torch.randint(2**62, ())), 0, len(some), x.device)
-            f = self.generate(noise, None if c is None else c[some], steps=int(name), **self.toned[int(name)])
-            tone.fit(self.unscaled(f), self.features.embed(x[some]))
+            f, real = self.some(x, c, int(name))
+            tone.fit(self.unscaled(f), self.features.embed(real))
+
+    def some(self, x: Tensor, c: Tensor | None, steps: int) -> tuple[Tensor, Tensor]:
+        """Scaled features of ``to_tone`` samples in one of the numbers of steps of ``toned``, and the stored training rows whose conditions
+        they have."""
+        some = torch.linspace(0, len(x) - 1, min(len(x), self.to_tone), device=x.device).long()
+        noise = Rows(int(torch.randint(2**62, ())), 0, len(some), x.device)
+        return self.generate(noise, None if c is None else c[some], steps=steps, **self.toned[steps]), x[some]
 
     def unscaled(self, f: Tensor) -> Tensor:
         """Features as a :class:`~ectype.prob.relax.Relaxation` has them."""
@@ -310,8 +320,9 @@ class Denoising(Objective):
     def impute(self, x: Tensor, known: Tensor, banned: Tensor, noise: Rows, c: Tensor | None, *, steps: int, resample: int) -> Tensor:
         """Stored rows whose ``known`` features (1 in a mask of their shape) are those of ``x`` and whose others are sampled given them;
         categories that are ``banned`` are not drawn."""
-        c = self.embed_condition(c)
-        f = inpaint(lambda x_t, t: self.denoise(x_t, t[None], c), lambda t: self.at(t[None]), self.times(steps), noise.normal(*self.shape),
+        times = self.times(steps)
+        begun, c = self.begin(noise, c, times[0]), self.embed_condition(c)
+        f = inpaint(lambda x_t, t: self.denoise(x_t, t[None], c), lambda t: self.at(t[None]), times, begun,
                     lambda: noise.normal(*self.shape), known, self.scaled(x), resample)
         return self.features.project((f * self.scale + self.center).masked_fill(banned > 0, -torch.inf))
 

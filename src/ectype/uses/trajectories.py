@@ -5,7 +5,8 @@ Notation
     x_hat       what the network takes the data to be at x_t: the guess
 
     forward     x_t of one row at several t with one ε, so that the pictures differ by t alone
-    reverse     the probability flow from ε at t = 1 to a row at t = 0, in steps of DDIM,  x_s = α_s x_hat + σ_s (x_t − α_t x_hat) / σ_t
+    reverse     the probability flow from ε at t = 1, or from where the model begins, to a row at t = 0, in steps of DDIM,
+                x_s = α_s x_hat + σ_s (x_t − α_t x_hat) / σ_t
 
 On straight paths (flow matching, shortcut) that step is Euler's, and of the shortcut model each step has the length that it was told. The
 flow has no fresh noise, whatever the sampler that the family samples with by default: its paths are curves and can be drawn.
