@@ -70,13 +70,15 @@ class Budget:
         >>> Budget.parse("1.5m")
         Budget(seconds=90.0, steps=None)
         """
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|sec|seconds?|m|min|minutes?|h|hours?|steps?)\s*", str(text))
+        match = re.fullmatch(r"\s*(-?\d+(?:\.\d+)?)\s*(s|sec|seconds?|m|min|minutes?|h|hours?|steps?)\s*", str(text))
         if match:
             value, unit = float(match[1]), match[2]
             if unit.startswith("st") and value >= 1 and value == int(value):
                 return cls(steps=int(value))
             if not unit.startswith("st") and value > 0:
                 return cls(seconds=value * {"s": 1, "m": 60, "h": 3600}[unit[0]])
+            raise InvalidParameterError("the budget is out of its domain", got=repr(text),
+                                        expected="a whole number of steps >= 1" if unit.startswith("st") else "a time > 0")
         if match := re.fullmatch(r"\s*([1-9]\d*(?:\+[1-9]\d*)+)\s*steps\s*", str(text)):
             stages = tuple(map(int, match[1].split("+")))
             return cls(steps=sum(stages), stages=stages)
