@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import numbers
+import os
 import re
 import types
 import typing
@@ -154,7 +155,8 @@ def describe(hint: Any) -> str:
         if Ellipsis in args:
             return f"a tuple of values, each {describe(args[0])}"
         return f"a tuple of {len(args)} values, each {' or '.join(dict.fromkeys(map(describe, args)))}"
-    names = {Any: "anything", int: "an int", float: "a number", bool: "True or False", str: "text", type(None): "None"}
+    names = {Any: "anything", int: "an int", float: "a number", bool: "True or False", str: "text", os.PathLike: "a path",
+             type(None): "None"}
     return names.get(hint, f"a {getattr(hint, '__name__', hint)}")
 
 

@@ -51,6 +51,7 @@ References
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
@@ -82,7 +83,8 @@ class TruncatedObjective(DDPMObjective):
     toned: ClassVar[Mapping[int, Mapping[str, Any]]] = {1: {}, 2: {}, 4: {}}
     to_tone = 1024          # a sample costs a few evaluations only
 
-    def __init__(self, schema: Schema, condition: Schema | None, net: Net, start: float, *, teacher: str | None = None):
+    def __init__(self, schema: Schema, condition: Schema | None, net: Net, start: float, *,
+                 teacher: str | os.PathLike | None = None):
         super().__init__(schema, condition, "cosine", net, drop_condition=0.0)
         self.kind = "table" if schema.is_table else schema.container
         self.start, self.last, self.teacher = start, max(start, TRAINED), teacher
@@ -100,7 +102,7 @@ class TruncatedObjective(DDPMObjective):
         else:
             self.rough.load_state_dict(known.rough.state_dict())
 
-    def _learn_from(self, folder: str, alike: float) -> DDPMObjective:
+    def _learn_from(self, folder: str | os.PathLike, alike: float) -> DDPMObjective:
         """Take over the denoiser of a saved DDPM, and the scales that it knows; what else it knows is returned.
 
         alike : how much its means and deviations of the features may differ, in deviations. Two fits of the same rows hold out different
@@ -177,8 +179,9 @@ class TruncatedDiffusion(GenerativeModel):
     presets = DDPM.presets
     sampling_presets = {"1step": {"steps": 1}}
 
-    def __init__(self, *, start: Annotated[float, Interval(0, 1, open_low=True, open_high=True)] | None = None, teacher: str | None = None,
-                 conditional: bool = False, net: Net = Net(), train: Train = Train(), random_state: Any = None):
+    def __init__(self, *, start: Annotated[float, Interval(0, 1, open_low=True, open_high=True)] | None = None,
+                 teacher: str | os.PathLike | None = None, conditional: bool = False, net: Net = Net(), train: Train = Train(),
+                 random_state: Any = None):
         self.start = start
         self.teacher = teacher
         self.conditional = conditional
