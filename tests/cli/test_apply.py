@@ -194,6 +194,29 @@ def test_cells_that_cannot_be_read_are_filled_in(ectype, people, tmp_path):
         assert said in answer.err
 
 
+def test_whole_numbers_are_written_as_such_where_training_had_blanks(ectype, tmp_path):
+    r = np.random.default_rng(0)
+    frame = pd.DataFrame({"n": r.integers(0, 40, 80).astype(float), "v": r.normal(size=80)})
+    frame.loc[::7, "n"] = np.nan
+    frame.to_csv(tmp_path / "train.csv", index=False)
+    assert ectype("fit", "ddpm", tmp_path / "train.csv", "--out", tmp_path / "run", "--budget", "5steps", "--net.width", "8", "--quiet").code == 0
+    (tmp_path / "new.csv").write_text("n,v\n4,0.5\n,0.25\n")
+    outs = [ectype("impute", tmp_path / "run", tmp_path / "new.csv", "--steps", "2").out, ectype("sample", tmp_path / "run", "-n", "20").out]
+    for out in outs:
+        assert all(line.split(",")[0].isdigit() or line.startswith(",") for line in out.splitlines()[1:])
+    assert outs[0].startswith("n,v\n4,0.5\n")
+    (tmp_path / "new.csv").write_text("n,v\n4.5,0.5\n")                             # known, and so untouched
+    assert ectype("impute", tmp_path / "run", tmp_path / "new.csv", "--steps", "2").out == "n,v\n4.5,0.5\n"
+
+
+def test_numbers_too_large_to_be_whole(ectype, tmp_path):
+    """Beyond 2⁵³ a float is no longer exact, and beyond 2⁶³ there is no whole number in its place."""
+    pd.DataFrame({"n": np.r_[1e19, 2e19, np.nan, np.arange(57.0)], "v": np.arange(60) % 7}).to_csv(tmp_path / "train.csv", index=False)
+    assert ectype("fit", "vae", tmp_path / "train.csv", "--out", tmp_path / "run", "--budget", "5steps", "--quiet").code == 0
+    answer = ectype("sample", tmp_path / "run", "-n", "300")
+    assert answer.code == 0 and _csv(answer.out)["n"].max() > 2.0**63
+
+
 def test_what_the_family_cannot_do(ectype, trained):
     answer = ectype("encode", trained / "gan", trained / "numbers.csv")
     assert answer.code == 2 and "GAN cannot encode" in answer.err

@@ -12,6 +12,7 @@ import pandas as pd
 from tyro.conf import Positional, arg
 
 from .. import registry
+from ..data.schema import Schema
 from ..data.sources import load as load_data
 from ..errors import CapabilityError, DataError, DataFileError, InvalidParameterError, UnknownNameError
 from ..estimator import load_model
@@ -28,6 +29,7 @@ from .terminal import Terminal
 PAIRS_IN_A_ROW = 16         # of originals and reconstructions in a PNG
 MOST_PAIRS = 128            # of them; a file of arrays holds all
 CHUNK = 8192                # rows between two looks at the clock; a multiple of the estimator's batches
+EXACT = 2.0**53             # up to which a float is exact about whole numbers
 MOST_COLUMNS = 20           # of a PNG in which each condition has its column
 
 
@@ -274,11 +276,17 @@ def _write(output: Output, X: Any, y: pd.Series | None, model: Any, config: dict
         output.write_signals(X, y, beside=beside)
     elif model.schema_.is_image:
         output.write_images(X, y, top=model.schema_.blocks[0].top, rows=rows)
-    elif isinstance(X, pd.DataFrame):           # pandas keeps whole numbers with blanks as 2.0; in a file they are 2 again
-        whole = [b.name for b in model.schema_.blocks if b.kind == "integer" and X[b.name].dtype.kind == "f"]
-        output.write_table(X.astype(dict.fromkeys(whole, "Int64")), y, config.get("columns") or ())
     else:
-        output.write_table(X, y, config.get("columns") or ())
+        output.write_table(with_whole_numbers(X, model.schema_), y, config.get("columns") or ())
+
+
+def with_whole_numbers(X: Any, schema: Schema) -> Any:
+    """A table with 2 in the columns of whole numbers where pandas has 2.0, which it has in a column with blanks."""
+    if not isinstance(X, pd.DataFrame):
+        return X
+    whole = [b.name for b in schema.blocks if b.kind == "integer" and (v := X[b.name].dropna()).dtype.kind == "f"
+             and (v == v.round()).all() and v.abs().max() < EXACT]
+    return X.astype(dict.fromkeys(whole, "Int64"))
 
 
 def _done(flags: Writing, terminal: Terminal, n: int) -> None:
