@@ -144,13 +144,11 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         if y is None:
             raise InvalidParameterError(f"a conditional {type(self).__name__} needs labels", expected="y with one value for each row",
                                         got="None", hint="fit(X, y), or conditional=False")
-        frame = _label_frame(y)
-        if len(frame) != n:
-            raise DataError("X and y differ in length", expected=f"{n} labels", got=len(frame))
-        values = frame["label"]
-        whole = values.dtype.kind in "iu" and values.nunique() <= MAX_CLASSES
-        condition = Schema.fit(frame, kinds={"label": "categorical"} if whole else None)
-        return condition, torch.from_numpy(condition.encode(frame))
+        values = _labels(y)
+        if len(values) != n:
+            raise DataError("X and y differ in length", expected=f"{n} labels", got=len(values))
+        condition = condition_schema(values)
+        return condition, torch.from_numpy(condition.encode(values.to_frame()))
 
     def _fingerprint(self, x: torch.Tensor, c: torch.Tensor | None) -> str:
         digest = hashlib.sha256(json.dumps([type(self).__name__, saved.to_json(self.get_params(deep=False)), self.seed_]).encode())
@@ -200,15 +198,16 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         block = self.condition_.blocks[0]
         if condition is None:
             known = f", one of {', '.join(map(str, block.values))}" if block.type == "category" else ""
-            raise InvalidParameterError(f"this {type(self).__name__} is conditional", expected=f"a condition{known}", got="None")
+            raise InvalidParameterError(f"this {type(self).__name__} is conditional", expected=f"a condition ({block.name}{known})",
+                                        got="None")
         values = condition if pd.api.types.is_list_like(condition) else [condition] * n
         if len(values) != n:
             raise InvalidParameterError("the condition has another length", expected=f"one value, or {n}", got=len(values))
-        frame = _label_frame(values)
+        values = _labels(values)
         if block.type == "category":            # "3" on a command line is the class 3
             by_text = {str(v): v for v in block.values}
-            frame["label"] = pd.Series([v if v in block.values else by_text.get(str(v), v) for v in frame["label"]], dtype=object)
-        return torch.from_numpy(self.condition_.encode(frame)).to(self._device)
+            values = pd.Series([v if v in block.values else by_text.get(str(v), v) for v in values], dtype=object)
+        return torch.from_numpy(self.condition_.encode(values.to_frame(block.name))).to(self._device)
 
     # -- codes -----------------------------------------------------------------------------------------------------------------
 
@@ -426,9 +425,17 @@ def load_model(path: str | os.PathLike, *, device: str = "auto") -> GenerativeMo
     return model
 
 
-def _label_frame(y: Any) -> pd.DataFrame:
+def condition_schema(y: Any) -> Schema:
+    """What labels or quantities are that a model is conditioned on, by the name that they bring."""
+    values = _labels(y)
+    whole = values.dtype.kind in "iu" and values.nunique() <= MAX_CLASSES
+    return Schema.fit(values.to_frame(), kinds={values.name: "categorical"} if whole else None)
+
+
+def _labels(y: Any) -> pd.Series:
+    """Labels as a column; one that has no name is called so."""
     values = y.reset_index(drop=True) if isinstance(y, pd.Series) else pd.Series(np.asarray(y).reshape(len(y)))
-    return pd.DataFrame({"label": values})
+    return values.rename("label" if values.name is None else str(values.name))
 
 
 def batches(n: int) -> list[torch.Tensor]:

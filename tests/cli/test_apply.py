@@ -55,7 +55,8 @@ def test_conditions(ectype, trained, people):
 
 
 @pytest.mark.parametrize(("run", "words", "said"), [
-    ("conditional", [], "expected --condition VALUE with one of "), ("conditional", ["--condition", "lef"], "did you mean left?"),
+    ("conditional", [], "expected --condition VALUE, where group is one of "),
+    ("conditional", ["--condition", "lef"], "unknown value of group 'lef'"), ("conditional", ["--condition", "lef"], "did you mean left?"),
     ("table", ["--condition", "left"], "not conditional"), ("table", ["-n", "0"], "an int >= 1"), ("table", ["-n", "few"], "-n"),
     ("table", ["--out", "s.png"], ".csv"), ("table", ["--out", "s.npz"], "numbers only"),
     ("table", ["--out", "no/such/s.csv"], "mkdir -p no/such"),
@@ -91,6 +92,10 @@ def test_conditional_score_reads_the_condition(ectype, trained, people, tmp_path
     expected = load(trained / "conditional").score_samples(frame.drop(columns="group"), condition=frame["group"])
     np.testing.assert_allclose(_csv(ectype("score", trained / "conditional", people).out)["score"], expected, rtol=1e-12)
     frame.drop(columns="group").to_csv(tmp_path / "bare.csv", index=False)
+    for word, wrong in (("up", "categories that the training data did not have"), ("", "blanks")):
+        frame.assign(group=[word, *frame["group"][1:]]).to_csv(tmp_path / "new.csv", index=False)
+        answer = ectype("score", trained / "conditional", tmp_path / "new.csv")
+        assert answer.code == 2 and f"column 'group' has {wrong}" in answer.err
     answer = ectype("score", trained / "conditional", tmp_path / "bare.csv")
     assert answer.code == 2 and "the column group" in answer.err
 

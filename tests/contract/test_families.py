@@ -413,7 +413,7 @@ def test_a_condition_is_needed_and_used(name, kind):
 
 def test_conditions_that_do_not_fit_are_said(name):
     model = fitted(name, conditional=True)
-    with pytest.raises(InvalidParameterError, match=r"is conditional: expected a condition, one of .*ant.*, got None"):
+    with pytest.raises(InvalidParameterError, match=r"is conditional: expected a condition \(label, one of .*ant.*\), got None"):
         draw(model, 3)
     with pytest.raises(SchemaMismatchError, match=r"categories that the training data did not have.* got 'dog'"):
         draw(model, 3, condition="dog")
@@ -454,6 +454,15 @@ def test_kinds_of_labels(tabular, labels, value, text):
     assert len(drawn) == 5
     if text is not None:                                                # as a command line says it
         assert_same(draw(model, 5, condition=text, random_state=0), drawn, exact=True)
+
+
+def test_a_condition_is_called_as_its_column(tabular):
+    labels = pd.Series(np.arange(120) % 3, name="storey")
+    model = new(tabular, conditional=True, train=TINY(budget="1steps")).fit(DATA["table"], labels)
+    with pytest.raises(InvalidParameterError, match=r"expected a condition \(storey, one of 0, 1, 2\)"):
+        draw(model, 2)
+    with pytest.raises(SchemaMismatchError, match="column 'storey' has categories"):
+        draw(model, 2, condition=7)
 
 
 # -- awkward data -------------------------------------------------------------------------------------------------------------------------

@@ -226,6 +226,16 @@ def test_a_teacher_that_cannot_teach_is_refused(gaussian, tmp_path):
             ectype.TruncatedDiffusion(teacher=str(tmp_path / name), **settings).fit(gaussian[:100])
 
 
+def test_a_teacher_may_call_its_condition_otherwise(gaussian, tmp_path):
+    settings = {"train": TRAIN(budget="1steps"), "net": SMALL, "random_state": 0, "conditional": True}
+    labels = np.array(["a", "b"] * 50)
+    ectype.DDPM(**settings).fit(gaussian[:100], labels).save(tmp_path)
+    model = ectype.TruncatedDiffusion(teacher=tmp_path, **settings).fit(gaussian[:100], pd.Series(labels, name="side"))
+    assert model.condition_.columns == ["side"]
+    with pytest.raises(SchemaMismatchError, match="other data"):
+        ectype.TruncatedDiffusion(teacher=tmp_path, **settings).fit(gaussian[:100], np.array(["a", "c"] * 50))
+
+
 def test_rough_rows_of_a_table_have_the_scale_of_the_teacher(tmp_path):
     """The mixture is of features as the teacher scales them: few rows, of which the two fits hold out different ones."""
     X = np.random.default_rng(0).normal(5.0, 2.0, size=(100, 3))

@@ -304,7 +304,7 @@ def _condition(texts: tuple[str, ...], model: Any, n: int, config: dict[str, Any
     block = model.condition_.blocks[0]
     if not texts:
         known = f"one of {', '.join(map(str, block.values[:20]))}" if block.type == "category" else "a number"
-        raise InvalidParameterError("this model is conditional", expected=f"--condition VALUE with {known}", got="none")
+        raise InvalidParameterError("this model is conditional", expected=f"--condition VALUE, where {block.name} is {known}", got="none")
     if n < 1:
         raise InvalidParameterError("n is out of its domain", expected="an int >= 1", got=n)
     values = [_typed(text, block) for text in texts]
@@ -316,10 +316,10 @@ def _typed(text: str, block: Any) -> Any:
     if block.type == "category":
         by_text = {str(v): v for v in block.values}
         if text not in by_text:
-            raise UnknownNameError("condition", text, by_text)
+            raise UnknownNameError(f"value of {block.name}", text, by_text)
         return by_text[text]
     try:
         return text if block.kind == "datetime" else int(text) if block.kind == "integer" else float(text)
     except ValueError as error:
         expected = "a whole number" if block.kind == "integer" else "a number"
-        raise InvalidParameterError("the condition cannot be read", expected=expected, got=text) from error
+        raise InvalidParameterError(f"the value of {block.name} cannot be read", expected=expected, got=text) from error

@@ -53,11 +53,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from ..data.blocks import block_to_dict
 from ..data.schema import Schema
 from ..errors import InvalidParameterError, SchemaMismatchError
 from ..estimator import BATCH, GenerativeModel, load
@@ -88,7 +90,7 @@ class TruncatedObjective(DDPMObjective):
         super().__init__(schema, condition, "cosine", net, drop_condition=0.0)
         self.kind = "table" if schema.is_table else schema.container
         self.start, self.last, self.teacher = start, max(start, TRAINED), teacher
-        self.data = [None if s is None else s.to_dict() for s in (schema, condition)]
+        self.data = _described(schema, condition)
 
     def mixture(self, condition: Schema | None, net: Net) -> LocalGaussians:
         """Of tables, too: there the rows begin."""
@@ -117,7 +119,7 @@ class TruncatedObjective(DDPMObjective):
         if given[0] != given[1]:
             raise SchemaMismatchError("the teacher and this model are not told the same", hint="make both conditional, or neither",
                                       expected=f"conditional={given[0]}, as the teacher", got=f"conditional={given[1]}")
-        same = [None if s is None else s.to_dict() for s in (teacher.schema_, teacher.condition_)] == self.data
+        same = _described(teacher.schema_, teacher.condition_) == self.data
         if not same or max((known.center - self.center).abs().max() / self.scale.min(), (known.scale / self.scale - 1).abs().max()) > alike:
             raise SchemaMismatchError("the teacher has learnt from other data",
                                       hint="fit both on the same rows, read in the same way (pictures in the same size)")
@@ -149,6 +151,11 @@ class TruncatedObjective(DDPMObjective):
     def generate(self, noise: Rows, c: Tensor | None, *, steps: int) -> Tensor:
         """Scaled features in so many evaluations."""
         return super().generate(noise, c, steps=steps, sampler="dpm", eta=0.0)
+
+
+def _described(schema: Schema, condition: Schema | None) -> list[dict[str, Any] | None]:
+    """What a model's rows are, and its condition, whatever that is called."""
+    return [schema.to_dict(), None if condition is None else block_to_dict(replace(condition.blocks[0], name=""))]
 
 
 def _in_words(model: GenerativeModel) -> str:
