@@ -54,9 +54,24 @@ def test_conditions(ectype, trained, people):
     assert set(_csv(ectype("sample", trained / "conditional", "--condition", "right").out)["group"]) == {"right"}
 
 
+@pytest.mark.parametrize(("column", "text", "said"), [
+    (np.arange(120) / 7, "10,5", "the value of c cannot be read: expected one number, such as 10.5, got 10,5\nhint: several values take turns, with "
+                                "blanks between them: --condition 10 5"),
+    (np.arange(120), "x", "the value of c cannot be read: expected one whole number, got x"),
+    (pd.date_range("2020-01-01", periods=120).where(np.arange(120) > 2), "soon", "the value of c cannot be read: expected one date, such as 2024-05-31"),
+])
+def test_a_condition_that_cannot_be_read(ectype, tmp_path, column, text, said):
+    pd.DataFrame({"v": np.random.default_rng(0).normal(size=120), "c": column}).to_csv(tmp_path / "train.csv", index=False)
+    words = ["--label", "c", "--conditional", "--out", tmp_path / "run", "--budget", "2steps", "--quiet"]
+    assert ectype("fit", "vae", tmp_path / "train.csv", *words).code == 0
+    answer = ectype("sample", tmp_path / "run", "--condition", text)
+    assert answer.code == 2 and answer.out == "" and said in answer.err
+
+
 @pytest.mark.parametrize(("run", "words", "said"), [
     ("conditional", [], "expected --condition VALUE, where group is one of "),
     ("conditional", ["--condition", "lef"], "unknown value of group 'lef'"), ("conditional", ["--condition", "lef"], "did you mean left?"),
+    ("conditional", ["--condition", "left,right"], "hint: several values take turns, with blanks between them: --condition left right"),
     ("table", ["--condition", "left"], "not conditional"), ("table", ["-n", "0"], "an int >= 1"), ("table", ["-n", "few"], "-n"),
     ("table", ["--out", "s.png"], ".csv"), ("table", ["--out", "s.npz"], "numbers only"),
     ("table", ["--out", "no/such/s.csv"], "mkdir -p no/such"),

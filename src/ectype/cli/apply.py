@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -313,13 +314,18 @@ def _condition(texts: tuple[str, ...], model: Any, n: int, config: dict[str, Any
 
 def _typed(text: str, block: Any) -> Any:
     """The value that a text on the command line means."""
+    values = [v.strip() for v in text.split(",")]
+    hint = f"several values take turns, with blanks between them: --condition {shlex.join(values)}" if len(values) > 1 else None
     if block.type == "category":
         by_text = {str(v): v for v in block.values}
         if text not in by_text:
-            raise UnknownNameError(f"value of {block.name}", text, by_text)
+            raise UnknownNameError(f"value of {block.name}", text, by_text, hint=hint)
         return by_text[text]
+    expected = {"integer": "one whole number", "datetime": "one date, such as 2024-05-31"}.get(block.kind, "one number, such as 10.5")
     try:
-        return text if block.kind == "datetime" else int(text) if block.kind == "integer" else float(text)
-    except ValueError as error:
-        expected = "a whole number" if block.kind == "integer" else "a number"
-        raise InvalidParameterError(f"the value of {block.name} cannot be read", expected=expected, got=text) from error
+        value = text if block.kind == "datetime" else int(text) if block.kind == "integer" else float(text)
+    except ValueError:
+        value = None
+    if value is None or block.unreadable(pd.Series([value])):
+        raise InvalidParameterError(f"the value of {block.name} cannot be read", expected=expected, got=text, hint=hint)
+    return value
