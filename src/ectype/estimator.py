@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import update_wrapper
 from pathlib import Path
 from types import MethodType
@@ -90,7 +90,7 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         """Learn the distribution of the rows of ``X``; of ``X`` given ``y`` where ``conditional=True``, else ``y`` is ignored.
 
         X : DataFrame or array ``(N, columns)``, images ``(N, H, W)`` or ``(N, H, W, channels)``, signals ``(N, L)`` or ``(N, L, channels)``
-        y : labels or quantities ``(N,)``; used only by a conditional model.
+        y : labels or quantities ``(N,)``; used only by a conditional model, to which a blank is a value of its own.
         kinds : overrides the inferred kind of single columns, such as ``{"zip": "categorical"}``; ``"signal"`` says that X are signals.
         run : folder for checkpoints; an unfinished run of the same model on the same data found there is continued.
         progress : called now and then with ``{"step", "fraction", "elapsed_s", "held_out"}``.
@@ -206,7 +206,8 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         values = _labels(values)
         if block.type == "category":            # "3" on a command line is the class 3
             by_text = {str(v): v for v in block.values}
-            values = pd.Series([v if v in block.values else by_text.get(str(v), v) for v in values], dtype=object)
+            values = values.astype(object).where(values.notna(), None)
+            values = pd.Series([v if v is None or v in block.values else by_text.get(str(v), v) for v in values], dtype=object)
         return torch.from_numpy(self.condition_.encode(values.to_frame(block.name))).to(self._device)
 
     # -- codes -----------------------------------------------------------------------------------------------------------------
@@ -426,10 +427,17 @@ def load_model(path: str | os.PathLike, *, device: str = "auto") -> GenerativeMo
 
 
 def condition_schema(y: Any) -> Schema:
-    """What labels or quantities are that a model is conditioned on, by the name that they bring."""
+    """What labels or quantities are that a model is conditioned on, by the name that they bring. A blank is a value of its own."""
     values = _labels(y)
+    blank = int(values.isna().sum())
+    if values.dtype.kind == "f" and blank and (values.dropna() % 1 == 0).all():        # whole numbers, which pandas keeps as 2.0
+        values = values.astype("Int64")
     whole = values.dtype.kind in "iu" and values.nunique() <= MAX_CLASSES
-    return Schema.fit(values.to_frame(), kinds={values.name: "categorical"} if whole else None)
+    schema = Schema.fit(values.to_frame(), kinds={values.name: "categorical"} if whole else None)
+    if not blank:
+        return schema
+    note = f"{values.name}: blank in {blank:,} of {len(values):,} rows, which is learnt as one more condition (--condition '')"
+    return replace(schema, notes=(*schema.notes, note))
 
 
 def _labels(y: Any) -> pd.Series:

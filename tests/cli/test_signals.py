@@ -186,6 +186,7 @@ def test_labels_name_the_folders_of_recordings():
     assert file_names(2, None, ".wav") == ["0000.wav", "0001.wav"]
     y = pd.Series(["../up", "a/b", "...", "Größe 1.5"])
     assert [name.rpartition("/")[0] for name in file_names(4, y, ".wav")] == ["_up", "a_b", "_", "Größe 1.5"]
+    assert file_names(2, pd.Series([None, 2], dtype=object), ".wav") == ["_/0000.wav", "2/0001.wav"]
     assert file_names(12_000, None, ".wav")[-1] == "11999.wav"
 
 

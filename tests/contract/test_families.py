@@ -465,6 +465,21 @@ def test_a_condition_is_called_as_its_column(tabular):
         draw(model, 2, condition=7)
 
 
+def test_a_blank_condition_is_one_of_its_own(tabular):
+    """Also among numbers, and whole numbers stay classes, which pandas keeps as 2.0 beside blanks."""
+    classes, numbers = np.arange(120) % 3.0, np.random.default_rng(0).normal(size=120)
+    for labels, kind in ((classes, "category"), (numbers, "number")):
+        labels = pd.Series(labels, name="storey").where(np.arange(120) % 7 > 0)
+        model = new(tabular, conditional=True, train=TINY(budget="5steps", lr=0.1)).fit(DATA["table"], labels)
+        block, notes = model.condition_.blocks[0], model.condition_.notes
+        assert block.type == kind and block.missing and len(notes) == 1 and notes[0].startswith("storey: blank in 18 of 120 rows")
+        drawn = draw(model, 30, condition=[None] * 30, random_state=0)
+        assert len(drawn) == 30 and np.isfinite(model.score_samples(DATA["table"], condition=labels)).all()
+        assert kind == "number" or (set(block.values) == {0, 1, 2} and all(isinstance(v, int) for v in block.values))
+        assert_same(draw(model, 30, condition=pd.Series([pd.NA] * 30, dtype="Int64"), random_state=0), drawn, exact=True)
+        assert not drawn.equals(draw(model, 30, condition=1.0, random_state=0))
+
+
 # -- awkward data -------------------------------------------------------------------------------------------------------------------------
 
 R = np.random.default_rng(0)

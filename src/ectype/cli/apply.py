@@ -56,7 +56,7 @@ class Conditioned(Writing):
     """The condition under which something is made."""
 
     condition: Annotated[tuple[str, ...], optional(metavar="VALUE…")] = ()
-    """For a conditional model: one value for all, or several that take turns."""
+    """For a conditional model: one value for all, or several that take turns; '' is a blank, where training had some."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -309,13 +309,16 @@ def _condition(texts: tuple[str, ...], model: Any, n: int, config: dict[str, Any
     if n < 1:
         raise InvalidParameterError("n is out of its domain", expected="an int >= 1", got=n)
     values = [_typed(text, block) for text in texts]
-    return pd.Series((values * math.ceil(n / len(values)))[:n], name=config.get("condition") or "y")
+    in_turn = (values * math.ceil(n / len(values)))[:n]
+    return pd.Series(in_turn, name=config.get("condition") or "y", dtype=object if None in values else None)
 
 
 def _typed(text: str, block: Any) -> Any:
     """The value that a text on the command line means."""
     values = [v.strip() for v in text.split(",")]
     hint = f"several values take turns, with blanks between them: --condition {shlex.join(values)}" if len(values) > 1 else None
+    if not text and block.missing:
+        return None
     if block.type == "category":
         by_text = {str(v): v for v in block.values}
         if text not in by_text:

@@ -201,8 +201,13 @@ def file_names(n: int, y: pd.Series | None, suffix: str) -> list[str]:
     names = [f"{i:0{digits}}{suffix}" for i in range(n)]
     if y is None:
         return names
-    folders = [re.sub(r"[^\w .-]", "_", str(v)).strip(". ") or "_" for v in y]
+    folders = [re.sub(r"[^\w .-]", "_", str(v)).strip(". ") or "_" for v in _text(y)]
     return [f"{folder}/{name}" for folder, name in zip(folders, names, strict=True)]
+
+
+def _text(y: pd.Series) -> np.ndarray:
+    """Labels, with the empty text for a blank."""
+    return y.astype(object).where(y.notna(), "").to_numpy()
 
 
 def _wav(wave: np.ndarray, rate: int) -> bytes:
@@ -223,7 +228,7 @@ def _write_arrays(f: IO[bytes], suffix: str, x: np.ndarray, y: pd.Series | None)
     if suffix == ".npy":
         np.save(f, x, allow_pickle=False)
         return
-    labels = {} if y is None else {"y": y.to_numpy().astype(str) if y.dtype.kind not in "biuf" else y.to_numpy()}
+    labels = {} if y is None else {"y": _text(y).astype(str) if y.dtype.kind not in "biuf" else y.to_numpy()}
     np.savez_compressed(f, x=x, **labels)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +18,7 @@ from ..data.describe import signal_shape
 from ..data.schema import Schema
 from ..data.sources import Dataset, load
 from ..errors import EctypeError, InvalidParameterError
+from ..estimator import condition_schema
 from ..spec import Budget, annotations, validate
 from . import INTERRUPTED
 from .flags import Source, leading, option_values, optional, parse, with_options
@@ -66,7 +68,7 @@ def fit(argv: list[str]) -> int:
     dataset = load(flags.data, **flags.reading, quiet=flags.quiet)
     X, y, kinds = _training_data(dataset, model, flags)
     config = resolved(name, arguments, flags.seed, dataset, flags.data, flags.reading, y)
-    _introduce(dataset, Schema.fit(X, kinds=kinds), terminal)
+    _introduce(dataset, Schema.fit(X, kinds=kinds), () if y is None else condition_schema(y).notes, terminal)
     if not dataset.is_table and dataset.label and not model.conditional:
         terminal.note(f"labels of {'images' if dataset.is_image else 'signals'} are used by a conditional model only (--conditional)")
     state = claim(flags.out, config, overwrite=flags.overwrite)
@@ -96,7 +98,7 @@ def _training_data(dataset: Dataset, model: Any, flags: Fit) -> tuple[Any, pd.Se
     return dataset.features, y, {c: k for c, k in kinds.items() if c != y.name}
 
 
-def _introduce(dataset: Dataset, schema: Schema, terminal: Terminal) -> None:
+def _introduce(dataset: Dataset, schema: Schema, of_condition: Sequence[str], terminal: Terminal) -> None:
     if schema.is_image:
         b = schema.blocks[0]
         size = f"images, {b.height}x{b.width}, {COLOURS.get(b.channels, f'{b.channels} channels')}"
@@ -105,7 +107,7 @@ def _introduce(dataset: Dataset, schema: Schema, terminal: Terminal) -> None:
     else:
         size = f"rows, {len(schema.blocks)} columns"
     terminal.say(f"{dataset.name}: {dataset.n_rows:,} {size}")
-    for note in dict.fromkeys((*dataset.notes, *schema.notes)):
+    for note in dict.fromkeys((*dataset.notes, *schema.notes, *of_condition)):
         terminal.note(note)
 
 
