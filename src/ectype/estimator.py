@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import update_wrapper
@@ -24,7 +25,15 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from . import registry, rng, saved
 from .data.schema import Schema, as_container
-from .errors import CapabilityError, DataError, InvalidParameterError, SavedModelError, SchemaMismatchError, UnknownNameError
+from .errors import (
+    CapabilityError,
+    ConditionWarning,
+    DataError,
+    InvalidParameterError,
+    SavedModelError,
+    SchemaMismatchError,
+    UnknownNameError,
+)
 from .spec import PRESET, Spec, Train, annotations, validate
 from .train.checkpoint import remove_checkpoint, unfinished_seed
 from .train.device import arithmetic, device_of, threads_for
@@ -161,7 +170,8 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     def sample(self, n: int = 1, *, condition: Any = None, random_state: Any = None, batch_size: int = BATCH) -> Any:
         """``n`` new rows, in the container, columns and dtypes of the training data.
 
-        condition : for a conditional model, one value for all rows or one for each.
+        condition : for a conditional model, one value for all rows or one for each. A number far outside of those of the training rows is
+            warned of (:class:`~ectype.errors.ConditionWarning`).
         random_state : an int gives the same rows every time, whatever the ``batch_size``; the first k of n rows are the k rows of ``n=k``.
         batch_size : rows computed at once; changes memory and speed, never a row.
         """
@@ -178,6 +188,8 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             if not isinstance(value, int | np.integer) or value < 1:
                 raise InvalidParameterError(f"{name} is out of its domain", expected="an int >= 1", got=repr(value))
         c = self._encode_condition(condition, n)
+        if c is not None and (far := self._far_from_training(condition)):
+            warnings.warn(f"{far}: what is drawn there is a guess", ConditionWarning, stacklevel=4)     # below no_grad and sample
         seed = rng.as_seed(random_state)
         batch_size = -(-batch_size // rng.Rows.BLOCK) * rng.Rows.BLOCK
         parts = []
@@ -188,6 +200,10 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
                 rows_c = None if c is None else c[torch.arange(start, start + size).clamp(max=n - 1)]
                 parts.append(self.objective_.sample(rows, rows_c, **options).cpu())
         return self.schema_.decode(torch.cat(parts)[:n].numpy())
+
+    def _far_from_training(self, condition: Any) -> str | None:
+        block = self.condition_.blocks[0]
+        return block.far(_labels(condition if pd.api.types.is_list_like(condition) else [condition])) if block.type == "number" else None
 
     def _encode_condition(self, condition: Any, n: int) -> torch.Tensor | None:
         if self.condition_ is None:

@@ -54,6 +54,16 @@ def test_conditions(ectype, trained, people):
     assert set(_csv(ectype("sample", trained / "conditional", "--condition", "right").out)["group"]) == {"right"}
 
 
+def test_a_condition_far_outside_of_the_training_rows(ectype, tmp_path):
+    frame = pd.DataFrame({"v": np.random.default_rng(0).normal(size=120), "price": np.linspace(10, 20, 120)})
+    frame.to_csv(tmp_path / "train.csv", index=False)
+    words = ["--label", "price", "--conditional", "--out", tmp_path / "run", "--budget", "2steps", "--quiet"]
+    assert ectype("fit", "vae", tmp_path / "train.csv", *words).code == 0
+    answer = ectype("sample", tmp_path / "run", "--condition", "2000", "15")
+    assert answer.code == 0 and answer.err == "note: price 2000 is far outside of the training rows, 10 to 20: what is drawn there is a guess\n"
+    assert ectype("sample", tmp_path / "run", "--condition", "20.9").err == ectype("sample", tmp_path / "run", "--condition", "2000", "-q").err == ""
+
+
 @pytest.mark.parametrize(("column", "text", "said"), [
     (np.arange(120) / 7, "10,5", "the value of c cannot be read: expected one number, such as 10.5, got 10,5\nhint: several values take turns, with "
                                 "blanks between them: --condition 10 5"),

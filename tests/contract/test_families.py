@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from ectype import load, registry
-from ectype.errors import CapabilityError, DataError, EctypeError, InvalidParameterError, SchemaMismatchError
+from ectype.errors import CapabilityError, ConditionWarning, DataError, EctypeError, InvalidParameterError, SchemaMismatchError
 from ectype.spec import Corruption, Net, Train, annotations, invalid_examples
 from ectype.train.loop import held_out_rows
 
@@ -478,6 +478,16 @@ def test_a_blank_condition_is_one_of_its_own(tabular):
         assert kind == "number" or (set(block.values) == {0, 1, 2} and all(isinstance(v, int) for v in block.values))
         assert_same(draw(model, 30, condition=pd.Series([pd.NA] * 30, dtype="Int64"), random_state=0), drawn, exact=True)
         assert not drawn.equals(draw(model, 30, condition=1.0, random_state=0))
+
+
+def test_a_condition_far_outside_of_the_training_rows_is_said(tabular):
+    prices = pd.Series(np.linspace(10.0, 20.0, 120), name="price")
+    model = new(tabular, conditional=True, train=TINY(budget="1steps")).fit(DATA["table"], prices)
+    model.sample(3, condition=[9.5, 15.0, 20.9])                                    # warnings are errors here
+    with pytest.warns(ConditionWarning, match=r"^price 2000 is far outside of the training rows, 10 to 20: ") as told:
+        assert len(model.sample(3, condition=[-5.0, 2000.0, 15.0])) == 3
+    assert len(told) == 1 and told[0].filename == __file__
+    assert np.isfinite(model.score_samples(DATA["table"][:1], condition=[30.0])).all()     # of a row that is given, the score tells
 
 
 # -- awkward data -------------------------------------------------------------------------------------------------------------------------

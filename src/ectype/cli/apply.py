@@ -15,7 +15,7 @@ from tyro.conf import Positional, arg
 from .. import registry
 from ..data.schema import Schema
 from ..data.sources import load as load_data
-from ..errors import CapabilityError, DataError, DataFileError, InvalidParameterError, UnknownNameError
+from ..errors import CapabilityError, ConditionWarning, DataError, DataFileError, InvalidParameterError, UnknownNameError
 from ..estimator import load_model
 from ..spec import PositiveInt
 from ..uses import paths
@@ -131,7 +131,8 @@ def sample(argv: list[str]) -> int:
     output = _output(flags, model)
     y = _condition(flags.condition, model, flags.n, config)
     _warn_if_interrupted(model, run, terminal)
-    X = model.sample(flags.n, condition=y, random_state=flags.seed, **option_values(flags, options))
+    with terminal.noting(ConditionWarning):
+        X = model.sample(flags.n, condition=y, random_state=flags.seed, **option_values(flags, options))
     several = len(flags.condition)
     rows = in_rows(X, several if 1 < several <= MOST_COLUMNS else None) if model.schema_.is_image else None
     _write(output, X, y, model, config, rows)
