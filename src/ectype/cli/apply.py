@@ -16,7 +16,7 @@ from .. import registry
 from ..data.schema import Schema
 from ..data.sources import load as load_data
 from ..errors import CapabilityError, ConditionWarning, DataError, DataFileError, InvalidParameterError, UnknownNameError
-from ..estimator import load_model
+from ..estimator import family_name, load_model
 from ..spec import PositiveInt
 from ..uses import paths
 from ..uses.pictures import code_map
@@ -126,7 +126,8 @@ def sample(argv: list[str]) -> int:
     model = load_model(run)
     options = sampling(type(model))
     about = f"{summary} {type(model).__name__}: {prose(type(model).sample.__doc__)[0]}"
-    flags = parse(with_options(Sample, options), rest, "sample", subject=str(run), about=about)
+    flags = parse(with_options(Sample, options), rest, "sample", subject=str(run), about=about, family=family_name(model),
+                  options_of=sampling)
     terminal, config = Terminal(quiet=flags.quiet), read_config(run)
     output = _output(flags, model)
     y = _condition(flags.condition, model, flags.n, config)

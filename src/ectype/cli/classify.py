@@ -114,7 +114,7 @@ def fit(argv: list[str]) -> int:
     if not (Path(name) / MODEL).is_file():
         registry.entry(name)
         options = [o for o in fitting(registry.load(name)) if o.name != "conditional"]
-    flags = parse(with_options(Fit, options), argv, "classify", subject="fit", about=_about(fit))
+    flags = parse(with_options(Fit, options), argv, "classify", subject="fit", about=_about(fit), family=name if options else "")
     terminal = Terminal(quiet=flags.quiet)
     settings = flags.settings
     validate(PretrainedClassifier.__name__, settings, annotations(PretrainedClassifier.__init__))

@@ -59,7 +59,7 @@ def fit(argv: list[str]) -> int:
     name = registry.entry(name or parse(AnyFit, argv, "fit").model).name
     cls = registry.load(name)
     options = fitting(cls)
-    flags = parse(with_options(Fit, options), rest, "fit", subject=name, about=prose(cls.__doc__)[0])
+    flags = parse(with_options(Fit, options), rest, "fit", subject=name, about=prose(cls.__doc__)[0], family=name)
     terminal = Terminal(quiet=flags.quiet)
     arguments = constructor_arguments(cls, option_values(flags, options))
     validate(cls.__name__, arguments, annotations(cls.__init__))        # before data are read: they can be large
