@@ -92,6 +92,10 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         """The family's objective with fresh networks for such data."""
         raise NotImplementedError
 
+    def training_of(self, schema: Schema) -> Train:
+        """The settings of training in force for such data."""
+        return self.train.over(self.presets.get("table" if schema.is_table else schema.container, self.preset))
+
     # -- fitting ---------------------------------------------------------------------------------------------------------------
 
     def fit(self, X: Any, y: Any = None, *, kinds: Mapping[str, str] | str | None = None, run: str | os.PathLike | None = None,
@@ -120,7 +124,7 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         folder = Path(run) if run is not None else None
         unfinished = unfinished_seed(folder) if folder is not None and self.random_state is None else None
         self.seed_ = rng.as_seed(self.random_state) if unfinished is None else unfinished
-        self.train_ = self.train.over(self.presets.get(container, self.preset))
+        self.train_ = self.training_of(self.schema_)
         with rng.preserved():
             rng.reseed(self.seed_, "weights")
             self.objective_ = self.build(self.schema_, self.condition_)

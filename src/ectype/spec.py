@@ -236,7 +236,7 @@ class Train(Spec):
     ema: Annotated[float, Interval(0, 0.25)] | None = None
     """Relative length of the average over weights: about this share of the run so far; 0 = no average."""
     validation: Annotated[float, Interval(0, 0.5)] | None = None
-    """Share of the rows held out for the quality curve and early stopping; 0 = none."""
+    """Share of the rows held out for the quality curve, early stopping and `ectype detect`; none where it is 0 or fewer than 10 rows."""
     patience: Annotated[float, Interval(0, 1)] | None = None
     """Stop when the held-out curve has not improved for this share of the run; 0 = never."""
     device: str | None = None

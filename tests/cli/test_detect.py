@@ -78,7 +78,21 @@ def test_nothing_was_held_out(ectype, files, tmp_path):
     words = ["fit", "autoencoder", files / "normal.csv", "--out", tmp_path / "run", "--budget", "5steps", "--train.validation", "0", "--quiet"]
     assert ectype(*words).code == 0
     answer = ectype("detect", tmp_path / "run", files / "new.csv")
-    assert answer.code == 2 and "--normal FILE" in answer.err
+    assert answer.code == 2 and "--normal FILE" in answer.err and "or fit again with 10 or more rows held out" in answer.err
+    assert "--train.validation 0.2" in answer.err and "no rows are held out" not in ectype(*words[:-1], "--overwrite").err      # as was asked
+
+
+@pytest.mark.parametrize(("n", "remedy"), [(60, "--train.validation 0.17 holds 10 out"), (19, "it takes 20 rows")])
+def test_what_holds_rows_out_is_said(ectype, tmp_path, n, remedy):
+    images = np.random.default_rng(0).integers(0, 256, (n, 4, 4), dtype=np.uint8)
+    np.save(tmp_path / "few.npy", images)
+    words = ["fit", "autoencoder", tmp_path / "few.npy", "--out", tmp_path / "run", "--budget", "5steps", "--net.width", "8"]
+    note = f"`ectype detect`: 0.1 of {n} rows are fewer than 10; {remedy}\n"
+    assert note in ectype(*words).err and ectype("detect", tmp_path / "run", tmp_path / "few.npy").code == 2
+    if n == 60:
+        answer = ectype(*words, *remedy.split()[:2], "--overwrite")
+        assert answer.code == 0 and "no rows are held out" not in answer.err
+        assert ectype("detect", tmp_path / "run", tmp_path / "few.npy").code == 0
 
 
 def test_too_few_held_out_rows_for_the_rate(ectype, files):

@@ -12,6 +12,7 @@ import pandas as pd
 from ..errors import InvalidParameterError
 from ..estimator import load_model
 from ..saved import DETECTOR
+from ..train.loop import FEWEST_HELD_OUT
 from ..uses.novelty import NORMAL_ROWS, NoveltyDetector, Rate, take
 from .apply import Applied
 from .files import Output
@@ -77,7 +78,9 @@ def _detector(flags: Detect, config: dict[str, Any], terminal: Terminal) -> Nove
         scores = model.held_out_scores_
         if not len(scores):
             raise InvalidParameterError(f"no rows were held out in the training of {flags.run}: nothing says how low a normal score is",
-                                        expected="--normal FILE with normal rows that the model was not trained on", got="none")
+                                        expected="--normal FILE with normal rows that the model was not trained on", got="none",
+                                        hint=f"or fit again with {FEWEST_HELD_OUT} or more rows held out: of {5 * FEWEST_HELD_OUT} rows "
+                                             "--train.validation 0.2 does that")
     else:
         rows = read_rows(flags.normal, model, config, size_of(flags.size), terminal).X
         scores, normal = model.score_samples(rows), take(rows, np.arange(min(NORMAL_ROWS, len(rows))))

@@ -62,7 +62,7 @@ from ..errors import CalibrationWarning, CapabilityError, DataError, InvalidPara
 from ..estimator import load_model
 from ..saved import DETECTOR, MEMORY, WEIGHTS
 from ..spec import Interval, annotations, validate
-from ..train.loop import Reporter
+from ..train.loop import FEWEST_HELD_OUT, Reporter
 from ..train.reconstruction import Coder
 from .neighbours import DenoisingNeighbours, by_column, columns_of
 
@@ -180,7 +180,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         cells ``(n, columns)`` of the calibration rows have a new category, for which nothing was taken from the score yet."""
         n = len(scores)
         if not n:
-            raise DataError("there are no normal rows to calibrate on", expected="scores of at least one row", got="none")
+            raise DataError("there are no normal rows to calibrate on", expected="scores of at least one row", got="none",
+                            hint=f"a fit holds rows out where its share of them, Train(validation=…), is {FEWEST_HELD_OUT} or more")
         self.n_calibration_, self.normal_ = n, normal
         self._scores, self._new = _ranked(scores), np.zeros((n, len(self.model_.schema_.blocks)), bool) if new is None else new
         return self.set_rate(self.false_alarm_rate)
