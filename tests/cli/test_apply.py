@@ -64,6 +64,16 @@ def test_a_condition_far_outside_of_the_training_rows(ectype, tmp_path):
     assert ectype("sample", tmp_path / "run", "--condition", "20.9").err == ectype("sample", tmp_path / "run", "--condition", "2000", "-q").err == ""
 
 
+def test_a_condition_that_is_refused_does_not_count_as_blank(ectype, tmp_path):
+    frame = pd.DataFrame({"v": np.random.default_rng(0).normal(size=120), "price": np.linspace(10, 20, 120)})
+    frame.to_csv(tmp_path / "train.csv", index=False)
+    words = ["--label", "price", "--conditional", "--out", tmp_path / "run", "--budget", "2steps", "--quiet"]
+    assert ectype("fit", "vae", tmp_path / "train.csv", *words).code == 0
+    (tmp_path / "new.csv").write_text("v,price\n0.5,12\n0.5,abc\n")
+    answer = ectype("score", tmp_path / "run", tmp_path / "new.csv")
+    assert answer.code == 2 and "column 'price' has values that are no numbers" in answer.err and "counts as blank" not in answer.err
+
+
 @pytest.mark.parametrize(("column", "text", "said"), [
     (np.arange(120) / 7, "10,5", "the value of c cannot be read: expected one number, such as 10.5, got 10,5\nhint: several values take turns, with "
                                 "blanks between them: --condition 10 5"),

@@ -145,6 +145,19 @@ def test_what_was_read_is_said(ectype, files):
         assert answer.code == 0 and found["novel"].tolist() == [False, True, True] and found["score"][0] > -100
         answer = ectype("detect", files / run, files / "odd.csv")
         assert answer.code == 2 and "'a' has values that are no numbers" in answer.err and "got 'abc' in row 2 of 3" in answer.err
+        assert "counts as blank" not in answer.err and "--unseen novel" in answer.err
+    page = " ".join(ectype("detect", "--help").out.replace("│", " ").split())
+    assert "blanks and cells that cannot be read" in page
+
+
+def test_a_word_among_numbers_with_blanks_is_a_blank(ectype, tmp_path):
+    """As the training had blanks in that column, it is taken, and said."""
+    rows(60, 0).assign(a=lambda f: f["a"].where(f.index % 7 > 0)).to_csv(tmp_path / "train.csv", index=False)
+    words = ["fit", "autoencoder", tmp_path / "train.csv", "--out", tmp_path / "run", "--budget", "5steps", "--train.validation", "0.2", "-q"]
+    assert ectype(*words).code == 0
+    (tmp_path / "new.csv").write_text("a,b,city\n0.5,0.5,Rome\nabc,0.5,Oslo\n")
+    answer = ectype("detect", tmp_path / "run", tmp_path / "new.csv", "--out", tmp_path / "found.csv")
+    assert answer.code == 0 and "a: what is no number counts as blank: 'abc' in row 2 of 2" in answer.err
 
 
 def test_categories_that_normal_rows_often_bring(ectype, files, tmp_path):

@@ -38,7 +38,8 @@ class Detect(Applied):
     """Name the three columns (pixels, as row,column) that contributed most to each row's novelty, and how much, in units of the score.
     A folder that `ectype fit` wrote keeps no rows, which all families but the autoencoders need for it: give --normal FILE too."""
     unseen: Annotated[Literal["error", "novel"] | None, optional()] = None
-    """Categories that the training data did not have: an error, or novel; what the saved detector says, or an error."""
+    """Categories that the training data did not have, and blanks and cells that cannot be read where they had none: an error, or novel;
+    what the saved detector says, or an error."""
 
 
 def detect(argv: list[str]) -> int:
@@ -49,7 +50,7 @@ def detect(argv: list[str]) -> int:
     schema = detector.model_.schema_
     drawn = schema.is_image and flags.out.lower().endswith(".png")
     output = Output(flags.out, images=drawn, numeric=not flags.explain)
-    X = read_rows(flags.data, detector.model_, config, size_of(flags.size), terminal, strict=False).X
+    X = read_rows(flags.data, detector.model_, config, size_of(flags.size), terminal, strict=False, blanks=detector.unseen == "novel").X
     scores = detector.score_samples(X)
     found = pd.DataFrame({"score": scores, "p_value": detector.p_values_of(scores), "novel": scores < detector.offset_})
     if drawn:

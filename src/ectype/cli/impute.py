@@ -43,7 +43,7 @@ def impute(argv: list[str]) -> int:
         able = ", ".join(n for n in registry.names() if "impute" in registry.load(n).capabilities)
         raise CapabilityError(f"{type(model).__name__} cannot impute", hint=f"these can: {able}")
     output = _output(flags, model)
-    rows = read_rows(flags.data, model, config, size_of(flags.size), terminal, strict=False)
+    rows = read_rows(flags.data, model, config, size_of(flags.size), terminal, strict=False, blanks=True)
     if rows.condition is not None and rows.condition.isna().any():
         terminal.note(f"{int(rows.condition.isna().sum())} rows have no {rows.condition.name}: the condition is not filled in")
     if model.schema_.is_table and flags.mask is not None:

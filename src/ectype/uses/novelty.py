@@ -89,7 +89,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         false_alarm_rate : α, the share of normal rows that may be called novel.
         calibration : how rows are set aside for the threshold: ``"split"`` (a fifth of them, at most 2,000 or 2/α), ``"cross"`` (five
             folds, six fits) or ``"auto"``: a split where it leaves at least 2/α rows, else folds.
-        unseen : what a category that no normal row had does, or a blank where none had one: ``"error"``, or ``"novel"``: its row is.
+        unseen : what a category that no normal row had does, or a blank (a cell that cannot be read) where none had one: ``"error"``, or
+            ``"novel"``: its row is.
             With ``"error"`` the rate is one among rows of known values: no others calibrate. With ``"novel"`` it is one among all rows,
             and a new category counts only in columns where normal rows seldom bring one (``ignored_`` names the others).
         random_state : seed of the split and, where it has none of its own, of the model.
