@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
@@ -168,6 +169,29 @@ def test_categories_that_normal_rows_often_bring(ectype, files, tmp_path):
     normal[:5].assign(city="hamlet").to_csv(files / "hamlets.csv", index=False)
     answer = ectype("detect", tmp_path / "d", files / "hamlets.csv", "--unseen", "novel", "--out", files / "h.csv")
     assert answer.code == 0 and "not novel where normal rows often bring one: city 25 %" in answer.err.replace("\n", " ")
+
+
+def test_the_files_of_pictures_are_named(ectype, files, tmp_path):
+    """One that cannot be read shifts no other; of an array, of numbers alone, there is no such column."""
+    images = np.load(files / "images.npy")
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    for i in range(5):
+        Image.fromarray((images[i] * 15).astype(np.uint8)).save(tmp_path / "in" / "sub" / f"a long name {i}.png")
+    (tmp_path / "in" / "sub" / "a long name 1.png").write_bytes(b"no picture")
+    named = [f"sub/a long name {i}.png" for i in (0, 2, 3, 4)]
+    assert ectype("fit", "autoencoder", tmp_path / "in", "--out", tmp_path / "run", "--budget", "2steps", "--net.width", "8", "-q").code == 0
+    scores = pd.read_csv(io.StringIO(ectype("score", tmp_path / "run", tmp_path / "in").out))
+    assert list(scores.columns) == ["file", "score"] and scores["file"].tolist() == named
+    words = ["detect", tmp_path / "run", tmp_path / "in", "--normal", tmp_path / "in", "--out"]
+    for more, columns in ([], 4), (["--explain"], 10):
+        assert ectype(*words, tmp_path / "f.csv", *more).code == 0
+        found = pd.read_csv(tmp_path / "f.csv")
+        assert found.columns[0] == "file" and found["file"].tolist() == named and found.shape == (4, columns)
+        assert found["score"].tolist() == scores["score"].tolist()
+    assert ectype(*words, tmp_path / "f.npy").code == 0 and np.load(tmp_path / "f.npy").shape == (4, 3)
+    assert ectype(*words, tmp_path / "f.png").code == 0
+    np.savez(tmp_path / "in.npz", x=(images[:4] * 15).astype(np.uint8))
+    assert ectype("score", tmp_path / "run", tmp_path / "in.npz").out.startswith("score\n")
 
 
 def test_pictures(ectype, files):

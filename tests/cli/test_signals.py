@@ -97,6 +97,8 @@ def test_a_table_with_the_columns_of_the_training_is_understood(ectype, folder):
 def test_recordings_are_cut_as_in_training(ectype, folder):
     assert ectype("encode", folder / "wav", folder / "sounds").out.count("\n") == 17
     assert ectype("encode", folder / "wav", folder / "sounds" / "a" / "0.wav").out.count("\n") == 3
+    scores = [line.split(",")[0] for line in ectype("score", folder / "wav", folder / "sounds").out.splitlines()]
+    assert scores == ["file", *(f"{'ab'[i % 2]}/{i}.wav" for i in (0, 2, 4, 6, 1, 3, 5, 7) for _ in range(2))]
     np.save(folder / "rows.npy", sines(5))
     assert ectype("encode", folder / "wav", folder / "rows.npy").out.count("\n") == 6       # an array has no windows
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,12 +23,13 @@ from .terminal import Terminal
 
 REASONS = 3             # columns named for each row
 PICTURES = 12           # most novel images in a PNG
+CAPTION = 15            # letters that fit below one
 
 
 @dataclass(frozen=True, kw_only=True)
 class Detect(Applied):
-    """A trained model or a saved detector, and rows to judge. Tables of columns score, p_value, novel; of images .png: the most novel
-    ones, and below each where it is novel."""
+    """A trained model or a saved detector, and rows to judge. Tables of columns score, p_value, novel, of a folder or zip with file before
+    them; of images .png: the most novel ones, and below each where it is novel."""
 
     normal: Annotated[str | None, optional(metavar="FILE")] = None
     """Normal rows that the model was not trained on, to calibrate on in place of those held out in training, which also chose its weights
@@ -50,14 +52,14 @@ def detect(argv: list[str]) -> int:
     schema = detector.model_.schema_
     drawn = schema.is_image and flags.out.lower().endswith(".png")
     output = Output(flags.out, images=drawn, numeric=not flags.explain)
-    X = read_rows(flags.data, detector.model_, config, size_of(flags.size), terminal, strict=False, blanks=detector.unseen == "novel").X
-    scores = detector.score_samples(X)
+    rows = read_rows(flags.data, detector.model_, config, size_of(flags.size), terminal, strict=False, blanks=detector.unseen == "novel")
+    X, scores = rows.X, detector.score_samples(rows.X)
     found = pd.DataFrame({"score": scores, "p_value": detector.p_values_of(scores), "novel": scores < detector.offset_})
     if drawn:
         terminal.note(f"{flags.out} shows the {min(PICTURES, len(X))} most novel of {len(X):,} pictures and, below each, where it is novel")
-        _draw(output, X, scores, detector)
+        _draw(output, X, scores, detector, rows.files)
     else:
-        output.write_table(found.assign(**_reasons(detector.explain(X), schema)) if flags.explain else found)
+        output.write_table(found.assign(**_reasons(detector.explain(X), schema)) if flags.explain else found, files=rows.files)
     for note in detector.notes_:
         terminal.note(note)
     terminal.say(f"{int(found['novel'].sum()):,} of {len(found):,} are novel at a false-alarm rate of {detector.false_alarm_rate_:.3g} "
@@ -108,9 +110,9 @@ def _reasons(parts: Any, schema: Any) -> dict[str, Any]:
     return reasons
 
 
-def _draw(output: Output, X: np.ndarray, scores: np.ndarray, detector: NoveltyDetector) -> None:
-    """The most novel images with their rows (from 0), the most novel first; below each its parts, white where it is most novel, and its
-    p-value."""
+def _draw(output: Output, X: np.ndarray, scores: np.ndarray, detector: NoveltyDetector, files: Sequence[str]) -> None:
+    """The most novel images with their files or rows (from 0), the most novel first; below each its parts, white where it is most novel,
+    and its p-value."""
     top = detector.model_.schema_.blocks[0].top
     order = np.argsort(scores, kind="stable")[:PICTURES]
     worst = X[order]
@@ -119,5 +121,6 @@ def _draw(output: Output, X: np.ndarray, scores: np.ndarray, detector: NoveltyDe
         parts = np.repeat(parts.sum(-1, keepdims=True), worst.shape[-1], axis=-1)
     heat = top * parts / np.maximum(parts.max(axis=tuple(range(1, parts.ndim)), keepdims=True), 1e-12)
     p_values = detector.p_values_of(scores[order])
-    captions = [f"row {i}" for i in order], [f"p {p:.2g}" for p in p_values]
+    names = [f"row {i}" if not files else files[i] if len(files[i]) <= CAPTION else f"…{files[i][1 - CAPTION:]}" for i in order]
+    captions = names, [f"p {p:.2g}" for p in p_values]
     output.write_images(worst, None, top=top, rows=[worst, heat], captions=captions)

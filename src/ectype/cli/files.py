@@ -114,14 +114,17 @@ class Output:
         """A device or a pipe, such as /dev/stdout."""
         return self.path.exists() and not self.path.is_file()
 
-    def write_table(self, X: Any, y: pd.Series | None = None, columns: Sequence[str] = ()) -> None:
-        """Rows, and the condition they were made under: a column of its own (in the order of ``columns``), or ``y`` of an NPZ."""
+    def write_table(self, X: Any, y: pd.Series | None = None, columns: Sequence[str] = (), *, files: Sequence[str] = ()) -> None:
+        """Rows, and the condition they were made under: a column of its own (in the order of ``columns``), or ``y`` of an NPZ. ``files``,
+        which the rows are about, are the first column, but of arrays, which hold numbers alone."""
         frame = as_frame(X)
         if self.format in ARRAY_FORMATS:
             numbers = [pd.to_numeric(column).to_numpy(np.float64, na_value=np.nan) for _, column in frame.items()]
             with whole(self.path) as f:
                 _write_arrays(f, self.format, np.column_stack(numbers), y)
             return
+        if files:
+            frame = pd.concat([pd.Series(files, name="file"), frame], axis=1)
         if y is not None:
             frame = frame.assign(**{str(y.name): y.to_numpy()})
             frame = frame[[c for c in columns if c in frame.columns] or frame.columns]

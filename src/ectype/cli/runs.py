@@ -135,6 +135,8 @@ class Rows:
     """Where the data have any, whether the model saw them or not."""
     table: pd.DataFrame | None = None
     """All of a table's columns, those that the model does not know too."""
+    files: tuple[str, ...] = ()
+    """Of pictures and recordings, where each has its own."""
 
 
 def read_rows(source: str, model: Any, config: Mapping[str, Any], size: tuple[int, ...] | None, terminal: Terminal, *,
@@ -155,14 +157,14 @@ def read_rows(source: str, model: Any, config: Mapping[str, Any], size: tuple[in
     X = dataset.X
     if schema.is_signal:
         condition = _condition_of(dataset, X, model, config, terminal)
-        return Rows(_signals(dataset, schema, config, terminal), condition, _labels_of(dataset, X, config))
+        return Rows(_signals(dataset, schema, config, terminal), condition, _labels_of(dataset, X, config), files=dataset.files)
     if isinstance(X, np.ndarray) and X.ndim == 2 and schema.container == "dataframe" and X.shape[1] == len(schema.columns):
         X = pd.DataFrame(X, columns=schema.columns)
     schema.encode(X[:1] if not schema.is_table else X if strict else X[:0])     # says more of what is wrong than scikit-learn's checks
     condition = _condition_of(dataset, X, model, config, terminal)
     labels = _labels_of(dataset, X, config)
     if not isinstance(X, pd.DataFrame):
-        return Rows(X, condition, labels)
+        return Rows(X, condition, labels, files=dataset.files)
     X = X.rename(columns=str)
     return Rows(_known_columns(X, schema, condition, terminal, blanks), condition, labels, X)
 
