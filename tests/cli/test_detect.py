@@ -75,6 +75,23 @@ def test_calibration_on_a_file(ectype, files):
     assert answer.code == 2 and "calibrated already" in answer.err
 
 
+@pytest.mark.parametrize("words", [[], ["--drop", "a"], ["--label", "city"], ["--kind", "n=categorical"]], ids=lambda words: words[0] if words else "all")
+def test_normal_rows_that_are_those_of_the_training_are_said(ectype, tmp_path, words):
+    """Read in another way than in training (a run's columns tell it how), and cut, they are the same rows."""
+    frame = rows(120, 0).assign(n=np.arange(120) % 5, day=pd.date_range("2020-01-01", periods=120).astype(str), price=np.arange(120) / 8)
+    frame.loc[::9, "price"] = np.nan
+    frame.to_csv(tmp_path / "train.csv", index=False, sep=";", decimal=",")
+    assert ectype("fit", "autoencoder", tmp_path / "train.csv", "--out", tmp_path / "run", "--budget", "5steps", "-q", *words).code == 0
+    said = f"note: {tmp_path / 'train.csv'} holds the rows that the model was trained on: they look more normal to it than new ones, more than 0.05 of"
+    detect = ["detect", tmp_path / "run", tmp_path / "train.csv"]
+    answer = ectype(*detect, "--normal", tmp_path / "train.csv")
+    assert answer.code == 0 and said in answer.err and "Give others, or leave --normal away\n" in answer.err
+    frame[:-1].to_csv(tmp_path / "others.csv", index=False, sep=";", decimal=",")
+    for more in ([], ["--normal", tmp_path / "others.csv"]):
+        answer = ectype(*detect, *more)
+        assert answer.code == 0 and "trained on" not in answer.err
+
+
 def test_nothing_was_held_out(ectype, files, tmp_path):
     words = ["fit", "autoencoder", files / "normal.csv", "--out", tmp_path / "run", "--budget", "5steps", "--train.validation", "0", "--quiet"]
     assert ectype(*words).code == 0
@@ -188,7 +205,8 @@ def test_the_files_of_pictures_are_named(ectype, files, tmp_path):
         found = pd.read_csv(tmp_path / "f.csv")
         assert found.columns[0] == "file" and found["file"].tolist() == named and found.shape == (4, columns)
         assert found["score"].tolist() == scores["score"].tolist()
-    assert ectype(*words, tmp_path / "f.npy").code == 0 and np.load(tmp_path / "f.npy").shape == (4, 3)
+    answer = ectype(*words, tmp_path / "f.npy")
+    assert answer.code == 0 and "holds the rows that the model was trained on" in answer.err and np.load(tmp_path / "f.npy").shape == (4, 3)
     assert ectype(*words, tmp_path / "f.png").code == 0
     np.savez(tmp_path / "in.npz", x=(images[:4] * 15).astype(np.uint8))
     assert ectype("score", tmp_path / "run", tmp_path / "in.npz").out.startswith("score\n")

@@ -163,7 +163,7 @@ def score(argv: list[str]) -> int:
     output = Output(flags.out)
     rows = _rows(flags, model, config, terminal)
     scores = pd.DataFrame({"score": _in_chunks(model.score_samples, rows.X, rows.condition, terminal, "scoring")})
-    output.write_table(scores, files=rows.files)
+    output.write_table(scores, files=rows.dataset.files)
     _done(flags, terminal, len(scores))
     return 0
 

@@ -240,7 +240,7 @@ def predict(argv: list[str]) -> int:
     probabilities = model.predict_proba(rows.X)
     decimals = max(4, math.ceil(math.log10(len(model.classes_))) + 4)
     columns = dict(zip((f"p_{c}" for c in model.classes_), np.round(probabilities, decimals).T, strict=True))
-    output.write_table(pd.DataFrame({"prediction": model.classes_[probabilities.argmax(1)], **columns}), files=rows.files)
+    output.write_table(pd.DataFrame({"prediction": model.classes_[probabilities.argmax(1)], **columns}), files=rows.dataset.files)
     if flags.out != "-":
         terminal.say(f"{len(probabilities):,} written to {flags.out}")
     return 0

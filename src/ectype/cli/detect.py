@@ -18,7 +18,7 @@ from ..uses.novelty import NORMAL_ROWS, NoveltyDetector, Rate, take
 from .apply import Applied
 from .files import Output
 from .flags import optional, parse, size_of
-from .runs import read_config, read_rows
+from .runs import is_training_data, read_config, read_rows
 from .terminal import Terminal
 
 REASONS = 3             # columns named for each row
@@ -57,9 +57,9 @@ def detect(argv: list[str]) -> int:
     found = pd.DataFrame({"score": scores, "p_value": detector.p_values_of(scores), "novel": scores < detector.offset_})
     if drawn:
         terminal.note(f"{flags.out} shows the {min(PICTURES, len(X))} most novel of {len(X):,} pictures and, below each, where it is novel")
-        _draw(output, X, scores, detector, rows.files)
+        _draw(output, X, scores, detector, rows.dataset.files)
     else:
-        output.write_table(found.assign(**_reasons(detector.explain(X), schema)) if flags.explain else found, files=rows.files)
+        output.write_table(found.assign(**_reasons(detector.explain(X), schema)) if flags.explain else found, files=rows.dataset.files)
     for note in detector.notes_:
         terminal.note(note)
     terminal.say(f"{int(found['novel'].sum()):,} of {len(found):,} are novel at a false-alarm rate of {detector.false_alarm_rate_:.3g} "
@@ -85,8 +85,12 @@ def _detector(flags: Detect, config: dict[str, Any], terminal: Terminal) -> Nove
                                         hint=f"or fit again with {FEWEST_HELD_OUT} or more rows held out: of {5 * FEWEST_HELD_OUT} rows "
                                              "--train.validation 0.2 does that")
     else:
-        rows = read_rows(flags.normal, model, config, size_of(flags.size), terminal).X
-        scores, normal = model.score_samples(rows), take(rows, np.arange(min(NORMAL_ROWS, len(rows))))
+        rows = read_rows(flags.normal, model, config, size_of(flags.size), terminal)
+        if is_training_data(rows.dataset, config):
+            instead = ", or leave --normal away" if len(model.held_out_scores_) else ""
+            terminal.note(f"{flags.normal} holds the rows that the model was trained on: they look more normal to it than new ones, more "
+                          f"than {rate:g} of which will be called novel. Give others{instead}")
+        scores, normal = model.score_samples(rows.X), take(rows.X, np.arange(min(NORMAL_ROWS, len(rows.X))))
     detector = NoveltyDetector.calibrated(model, scores, normal, false_alarm_rate=rate)
     detector.unseen = flags.unseen or "error"
     detector.set_rate(rate)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -131,12 +131,12 @@ class Rows:
 
     X: Any
     condition: pd.Series | None
+    dataset: Dataset
+    """As they were read."""
     labels: pd.Series | None = None
     """Where the data have any, whether the model saw them or not."""
     table: pd.DataFrame | None = None
     """All of a table's columns, those that the model does not know too."""
-    files: tuple[str, ...] = ()
-    """Of pictures and recordings, where each has its own."""
 
 
 def read_rows(source: str, model: Any, config: Mapping[str, Any], size: tuple[int, ...] | None, terminal: Terminal, *,
@@ -157,16 +157,24 @@ def read_rows(source: str, model: Any, config: Mapping[str, Any], size: tuple[in
     X = dataset.X
     if schema.is_signal:
         condition = _condition_of(dataset, X, model, config, terminal)
-        return Rows(_signals(dataset, schema, config, terminal), condition, _labels_of(dataset, X, config), files=dataset.files)
+        return Rows(_signals(dataset, schema, config, terminal), condition, dataset, _labels_of(dataset, X, config))
     if isinstance(X, np.ndarray) and X.ndim == 2 and schema.container == "dataframe" and X.shape[1] == len(schema.columns):
         X = pd.DataFrame(X, columns=schema.columns)
     schema.encode(X[:1] if not schema.is_table else X if strict else X[:0])     # says more of what is wrong than scikit-learn's checks
     condition = _condition_of(dataset, X, model, config, terminal)
     labels = _labels_of(dataset, X, config)
     if not isinstance(X, pd.DataFrame):
-        return Rows(X, condition, labels, files=dataset.files)
+        return Rows(X, condition, dataset, labels)
     X = X.rename(columns=str)
-    return Rows(_known_columns(X, schema, condition, terminal, blanks), condition, labels, X)
+    return Rows(_known_columns(X, schema, condition, terminal, blanks), condition, dataset, labels, X)
+
+
+def is_training_data(dataset: Dataset, config: Mapping[str, Any]) -> bool:
+    """Whether these are the very rows of the run, by their fingerprint, after the columns that were left out; false where it has none."""
+    reading, X = config.get("data", {}), dataset.X
+    if isinstance(X, pd.DataFrame):
+        X = X.drop(columns=[c for c in X.columns if str(c) in (reading.get("drop") or ())])
+    return replace(dataset, X=X).fingerprint == reading.get("fingerprint")
 
 
 def _signals(dataset: Dataset, schema: Schema, config: Mapping[str, Any], terminal: Terminal) -> np.ndarray:
