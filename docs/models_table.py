@@ -20,8 +20,9 @@ def table() -> str:
         entry, can, takes = registry.entry(name), registry.load(name).capabilities, registry.load(name).containers
         needs = ({"sample"}, {"condition"}, {"encode", "decode"}, {"denoise"}, {"impute"}, {"score"})
         marks = ["all" if takes == ALL else ", ".join(sorted(takes)), *("✓" if needed <= can else "" for needed in needs)]
+        called = " or ".join(f"`{n}`" for n in (name, *entry.aliases))
         likelihood = next((text for key, text in LIKELIHOOD.items() if key in can), "")
-        lines.append(f"| {' | '.join([f'`{name}`', entry.title, entry.paper, *marks, likelihood])} |")
+        lines.append(f"| {' | '.join([called, entry.title, entry.paper, *marks, likelihood])} |")
     return "\n".join(lines)
 
 

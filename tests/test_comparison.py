@@ -343,6 +343,12 @@ def test_the_density_of_a_known_truth_is_the_floor_of_the_likelihood(tmp_path, q
     assert floor == pytest.approx(-data.truth.entropy, abs=4 / math.sqrt(done.results["data"]["split"]["test"]))
 
 
+def test_a_family_of_two_names_is_taken_once(tmp_path, quick, monkeypatch):
+    monkeypatch.setitem(registry.ALIASES, "bell", "normal")
+    results = compare(correlated(60), models=["bell", "normal"], seeds=1, out=tmp_path).results
+    assert list(results["models"]) == results["settings"]["models"] == ["normal"]
+
+
 def test_an_interruption_keeps_what_is_finished(tmp_path, quick):
     Impatient.fits = 0
     done = compare(correlated(60), models=["impatient"], seeds=3, out=tmp_path)

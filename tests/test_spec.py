@@ -35,13 +35,20 @@ def test_budgets(text, budget):
     assert Budget.parse(text) == budget
 
 
-@pytest.mark.parametrize("text", ["", "5", "s", "-5s", "0s", "0steps", "1.5steps", "5 parsecs", "1e3s", "5s5s", "None", "１0s㎳", "5+5s", "5+steps",
+@pytest.mark.parametrize("text", ["", "5", "s", "5 parsecs", "1e3s", "5s5s", "None", "１0s㎳", "5+5s", "5+steps",
                                   "+5steps", "5+0steps", "5+1.5steps", "5++5steps"])
 def test_what_is_no_budget(text):
     with pytest.raises(InvalidParameterError, match="the budget cannot be read"):
         Budget.parse(text)
     with pytest.raises(InvalidParameterError, match="the budget cannot be read"):
         Train(budget=text)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("0s", "a time > 0"), ("-5 min", "a time > 0"), ("0steps", "a whole number of steps >= 1"),
+                                                ("1.5steps", "a whole number of steps >= 1"), ("-3steps", "a whole number of steps >= 1")])
+def test_a_budget_out_of_its_domain(text, expected):
+    with pytest.raises(InvalidParameterError, match=f"the budget is out of its domain: expected {expected}, got '{text}'"):
+        Budget.parse(text)
 
 
 SHARES = (0.2, 0.3, 0.5)

@@ -97,5 +97,9 @@ class DivergedError(EctypeError, RuntimeError):
     """Training kept leaving the finite numbers, also at a lower rate."""
 
 
+class ConditionWarning(UserWarning):
+    """Rows are asked for under a condition of which the training rows tell nothing."""
+
+
 class CalibrationWarning(UserWarning):
     """A novelty detector cannot hold the false-alarm rate that was asked for, or holds it for less than it seems."""

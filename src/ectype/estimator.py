@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import update_wrapper
 from pathlib import Path
 from types import MethodType
@@ -24,7 +25,15 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from . import registry, rng, saved
 from .data.schema import Schema, as_container
-from .errors import CapabilityError, DataError, InvalidParameterError, SavedModelError, SchemaMismatchError, UnknownNameError
+from .errors import (
+    CapabilityError,
+    ConditionWarning,
+    DataError,
+    InvalidParameterError,
+    SavedModelError,
+    SchemaMismatchError,
+    UnknownNameError,
+)
 from .spec import PRESET, Spec, Train, annotations, validate
 from .train.checkpoint import remove_checkpoint, unfinished_seed
 from .train.device import arithmetic, device_of, threads_for
@@ -83,6 +92,10 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         """The family's objective with fresh networks for such data."""
         raise NotImplementedError
 
+    def training_of(self, schema: Schema) -> Train:
+        """The settings of training in force for such data."""
+        return self.train.over(self.presets.get("table" if schema.is_table else schema.container, self.preset))
+
     # -- fitting ---------------------------------------------------------------------------------------------------------------
 
     def fit(self, X: Any, y: Any = None, *, kinds: Mapping[str, str] | str | None = None, run: str | os.PathLike | None = None,
@@ -90,7 +103,7 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         """Learn the distribution of the rows of ``X``; of ``X`` given ``y`` where ``conditional=True``, else ``y`` is ignored.
 
         X : DataFrame or array ``(N, columns)``, images ``(N, H, W)`` or ``(N, H, W, channels)``, signals ``(N, L)`` or ``(N, L, channels)``
-        y : labels or quantities ``(N,)``; used only by a conditional model.
+        y : labels or quantities ``(N,)``; used only by a conditional model, to which a blank is a value of its own.
         kinds : overrides the inferred kind of single columns, such as ``{"zip": "categorical"}``; ``"signal"`` says that X are signals.
         run : folder for checkpoints; an unfinished run of the same model on the same data found there is continued.
         progress : called now and then with ``{"step", "fraction", "elapsed_s", "held_out"}``.
@@ -111,7 +124,7 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         folder = Path(run) if run is not None else None
         unfinished = unfinished_seed(folder) if folder is not None and self.random_state is None else None
         self.seed_ = rng.as_seed(self.random_state) if unfinished is None else unfinished
-        self.train_ = self.train.over(self.presets.get(container, self.preset))
+        self.train_ = self.training_of(self.schema_)
         with rng.preserved():
             rng.reseed(self.seed_, "weights")
             self.objective_ = self.build(self.schema_, self.condition_)
@@ -144,13 +157,11 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         if y is None:
             raise InvalidParameterError(f"a conditional {type(self).__name__} needs labels", expected="y with one value for each row",
                                         got="None", hint="fit(X, y), or conditional=False")
-        frame = _label_frame(y)
-        if len(frame) != n:
-            raise DataError("X and y differ in length", expected=f"{n} labels", got=len(frame))
-        values = frame["label"]
-        whole = values.dtype.kind in "iu" and values.nunique() <= MAX_CLASSES
-        condition = Schema.fit(frame, kinds={"label": "categorical"} if whole else None)
-        return condition, torch.from_numpy(condition.encode(frame))
+        values = _labels(y)
+        if len(values) != n:
+            raise DataError("X and y differ in length", expected=f"{n} labels", got=len(values))
+        condition = condition_schema(values)
+        return condition, torch.from_numpy(condition.encode(values.to_frame()))
 
     def _fingerprint(self, x: torch.Tensor, c: torch.Tensor | None) -> str:
         digest = hashlib.sha256(json.dumps([type(self).__name__, saved.to_json(self.get_params(deep=False)), self.seed_]).encode())
@@ -163,7 +174,8 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     def sample(self, n: int = 1, *, condition: Any = None, random_state: Any = None, batch_size: int = BATCH) -> Any:
         """``n`` new rows, in the container, columns and dtypes of the training data.
 
-        condition : for a conditional model, one value for all rows or one for each.
+        condition : for a conditional model, one value for all rows or one for each. A number far outside of those of the training rows is
+            warned of (:class:`~ectype.errors.ConditionWarning`).
         random_state : an int gives the same rows every time, whatever the ``batch_size``; the first k of n rows are the k rows of ``n=k``.
         batch_size : rows computed at once; changes memory and speed, never a row.
         """
@@ -180,6 +192,8 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             if not isinstance(value, int | np.integer) or value < 1:
                 raise InvalidParameterError(f"{name} is out of its domain", expected="an int >= 1", got=repr(value))
         c = self._encode_condition(condition, n)
+        if c is not None and (far := self._far_from_training(condition)):
+            warnings.warn(f"{far}: what is drawn there is a guess", ConditionWarning, stacklevel=4)     # below no_grad and sample
         seed = rng.as_seed(random_state)
         batch_size = -(-batch_size // rng.Rows.BLOCK) * rng.Rows.BLOCK
         parts = []
@@ -191,6 +205,10 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
                 parts.append(self.objective_.sample(rows, rows_c, **options).cpu())
         return self.schema_.decode(torch.cat(parts)[:n].numpy())
 
+    def _far_from_training(self, condition: Any) -> str | None:
+        block = self.condition_.blocks[0]
+        return block.far(_labels(condition if pd.api.types.is_list_like(condition) else [condition])) if block.type == "number" else None
+
     def _encode_condition(self, condition: Any, n: int) -> torch.Tensor | None:
         if self.condition_ is None:
             if condition is not None:
@@ -200,15 +218,17 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         block = self.condition_.blocks[0]
         if condition is None:
             known = f", one of {', '.join(map(str, block.values))}" if block.type == "category" else ""
-            raise InvalidParameterError(f"this {type(self).__name__} is conditional", expected=f"a condition{known}", got="None")
+            raise InvalidParameterError(f"this {type(self).__name__} is conditional", expected=f"a condition ({block.name}{known})",
+                                        got="None")
         values = condition if pd.api.types.is_list_like(condition) else [condition] * n
         if len(values) != n:
             raise InvalidParameterError("the condition has another length", expected=f"one value, or {n}", got=len(values))
-        frame = _label_frame(values)
+        values = _labels(values)
         if block.type == "category":            # "3" on a command line is the class 3
             by_text = {str(v): v for v in block.values}
-            frame["label"] = pd.Series([v if v in block.values else by_text.get(str(v), v) for v in frame["label"]], dtype=object)
-        return torch.from_numpy(self.condition_.encode(frame)).to(self._device)
+            values = values.astype(object).where(values.notna(), None)
+            values = pd.Series([v if v is None or v in block.values else by_text.get(str(v), v) for v in values], dtype=object)
+        return torch.from_numpy(self.condition_.encode(values.to_frame(block.name))).to(self._device)
 
     # -- codes -----------------------------------------------------------------------------------------------------------------
 
@@ -426,9 +446,24 @@ def load_model(path: str | os.PathLike, *, device: str = "auto") -> GenerativeMo
     return model
 
 
-def _label_frame(y: Any) -> pd.DataFrame:
+def condition_schema(y: Any) -> Schema:
+    """What labels or quantities are that a model is conditioned on, by the name that they bring. A blank is a value of its own."""
+    values = _labels(y)
+    blank = int(values.isna().sum())
+    if values.dtype.kind == "f" and blank and (values.dropna() % 1 == 0).all():        # whole numbers, which pandas keeps as 2.0
+        values = values.astype("Int64")
+    whole = values.dtype.kind in "iu" and values.nunique() <= MAX_CLASSES
+    schema = Schema.fit(values.to_frame(), kinds={values.name: "categorical"} if whole else None)
+    if not blank:
+        return schema
+    note = f"{values.name}: blank in {blank:,} of {len(values):,} rows, which is learnt as one more condition (--condition '')"
+    return replace(schema, notes=(*schema.notes, note))
+
+
+def _labels(y: Any) -> pd.Series:
+    """Labels as a column; one that has no name is called so."""
     values = y.reset_index(drop=True) if isinstance(y, pd.Series) else pd.Series(np.asarray(y).reshape(len(y)))
-    return pd.DataFrame({"label": values})
+    return values.rename("label" if values.name is None else str(values.name))
 
 
 def batches(n: int) -> list[torch.Tensor]:

@@ -13,13 +13,15 @@ from .errors import UnknownNameError
 
 @dataclass(frozen=True)
 class Entry:
-    """One family: where it lives, and the paper that it comes from. ``compared``: `ectype compare` takes it unless told otherwise."""
+    """One family: where it lives, and the paper that it comes from. ``compared``: `ectype compare` takes it unless told otherwise;
+    ``aliases``: what else it is called."""
 
     name: str
     target: str
     title: str
     paper: str
     compared: bool = True
+    aliases: tuple[str, ...] = ()
 
 
 FAMILIES = {e.name: e for e in (
@@ -34,11 +36,12 @@ FAMILIES = {e.name: e for e in (
     Entry("ddpm", "ectype.models.diffusion:DDPM", "Denoising diffusion model", "Ho et al. 2020"),
     Entry("flow_matching", "ectype.models.flow_matching:FlowMatching", "Flow matching", "Lipman et al. 2023", False),
     Entry("shortcut", "ectype.models.shortcut:Shortcut", "Shortcut model: one to four steps", "Frans et al. 2025", False),
-    Entry("truncated", "ectype.models.truncated:TruncatedDiffusion", "Truncated diffusion: one to four steps", "Zheng et al. 2023"),
+    Entry("truncated", "ectype.models.truncated:TruncatedDiffusion", "Truncated diffusion: one to four steps", "Zheng et al. 2023",
+          aliases=("fewstep",)),
 )}
 
 
-ALIASES = {"fewstep": "truncated"}
+ALIASES = {alias: e.name for e in FAMILIES.values() for alias in e.aliases}
 
 
 def names() -> list[str]:
@@ -55,7 +58,7 @@ def entry(name: str) -> Entry:
     """The table's line for a family, by its name or its alias; near misses are named in the error."""
     name = ALIASES.get(name, name)
     if name not in FAMILIES:
-        raise UnknownNameError("model", name, FAMILIES)
+        raise UnknownNameError("model", name, [*FAMILIES, *ALIASES])
     return FAMILIES[name]
 
 

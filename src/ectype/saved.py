@@ -103,12 +103,14 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def to_json(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters of an estimator as JSON; a generator as random state, which has no text, becomes null."""
+    """Parameters of an estimator as JSON, a path as text; a generator as random state, which has no text, becomes null."""
     def plain(v: Any) -> Any:
         if isinstance(v, Spec):
             return {"spec": type(v).__name__, **asdict(v)}
         if isinstance(v, np.random.RandomState | np.random.Generator):
             return None
+        if isinstance(v, os.PathLike):
+            return os.fspath(v)
         return v.item() if isinstance(v, np.generic) else v
 
     return {k: plain(v) for k, v in params.items()}

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import numbers
+import os
 import re
 import types
 import typing
@@ -70,13 +71,15 @@ class Budget:
         >>> Budget.parse("1.5m")
         Budget(seconds=90.0, steps=None)
         """
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|sec|seconds?|m|min|minutes?|h|hours?|steps?)\s*", str(text))
+        match = re.fullmatch(r"\s*(-?\d+(?:\.\d+)?)\s*(s|sec|seconds?|m|min|minutes?|h|hours?|steps?)\s*", str(text))
         if match:
             value, unit = float(match[1]), match[2]
             if unit.startswith("st") and value >= 1 and value == int(value):
                 return cls(steps=int(value))
             if not unit.startswith("st") and value > 0:
                 return cls(seconds=value * {"s": 1, "m": 60, "h": 3600}[unit[0]])
+            raise InvalidParameterError("the budget is out of its domain", got=repr(text),
+                                        expected="a whole number of steps >= 1" if unit.startswith("st") else "a time > 0")
         if match := re.fullmatch(r"\s*([1-9]\d*(?:\+[1-9]\d*)+)\s*steps\s*", str(text)):
             stages = tuple(map(int, match[1].split("+")))
             return cls(steps=sum(stages), stages=stages)
@@ -152,7 +155,8 @@ def describe(hint: Any) -> str:
         if Ellipsis in args:
             return f"a tuple of values, each {describe(args[0])}"
         return f"a tuple of {len(args)} values, each {' or '.join(dict.fromkeys(map(describe, args)))}"
-    names = {Any: "anything", int: "an int", float: "a number", bool: "True or False", str: "text", type(None): "None"}
+    names = {Any: "anything", int: "an int", float: "a number", bool: "True or False", str: "text", os.PathLike: "a path",
+             type(None): "None"}
     return names.get(hint, f"a {getattr(hint, '__name__', hint)}")
 
 
@@ -232,7 +236,7 @@ class Train(Spec):
     ema: Annotated[float, Interval(0, 0.25)] | None = None
     """Relative length of the average over weights: about this share of the run so far; 0 = no average."""
     validation: Annotated[float, Interval(0, 0.5)] | None = None
-    """Share of the rows held out for the quality curve and early stopping; 0 = none."""
+    """Share of the rows held out for the quality curve, early stopping and `ectype detect`; none where it is 0 or fewer than 10 rows."""
     patience: Annotated[float, Interval(0, 1)] | None = None
     """Stop when the held-out curve has not improved for this share of the run; 0 = never."""
     device: str | None = None

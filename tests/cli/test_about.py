@@ -11,7 +11,7 @@ def test_models_lists_every_family(ectype):
     answer = ectype("models")
     assert answer.code == 0 and answer.err == ""
     for entry in registry.FAMILIES.values():
-        assert any(entry.name in line and entry.title in line and entry.paper in line for line in answer.out.splitlines())
+        assert any(" or ".join((entry.name, *entry.aliases)) in line and entry.title in line and entry.paper in line for line in answer.out.splitlines())
 
 
 def test_models_for_programs(ectype):
@@ -41,6 +41,13 @@ def test_one_model(ectype, name):
 def test_an_unknown_model(ectype):
     answer = ectype("models", "flwo")
     assert answer.code == 2 and answer.out == "" and "did you mean flow?" in answer.err
+
+
+def test_a_model_of_two_names(ectype):
+    answer, page = ectype("models", "fewstep", "--json"), ectype("models", "fewstep").out
+    assert json.loads(answer.out)["name"] == "truncated" and json.loads(answer.out)["aliases"] == ["fewstep"]
+    assert "settings of `ectype fit truncated or fewstep`" in page
+    assert "did you mean fewstep?" in ectype("models", "fewsteps").err
 
 
 def test_data_of_a_table(ectype, people):

@@ -54,8 +54,44 @@ def test_conditions(ectype, trained, people):
     assert set(_csv(ectype("sample", trained / "conditional", "--condition", "right").out)["group"]) == {"right"}
 
 
+def test_a_condition_far_outside_of_the_training_rows(ectype, tmp_path):
+    frame = pd.DataFrame({"v": np.random.default_rng(0).normal(size=120), "price": np.linspace(10, 20, 120)})
+    frame.to_csv(tmp_path / "train.csv", index=False)
+    words = ["--label", "price", "--conditional", "--out", tmp_path / "run", "--budget", "2steps", "--quiet"]
+    assert ectype("fit", "vae", tmp_path / "train.csv", *words).code == 0
+    answer = ectype("sample", tmp_path / "run", "--condition", "2000", "15")
+    assert answer.code == 0 and answer.err == "note: price 2000 is far outside of the training rows, 10 to 20: what is drawn there is a guess\n"
+    assert ectype("sample", tmp_path / "run", "--condition", "20.9").err == ectype("sample", tmp_path / "run", "--condition", "2000", "-q").err == ""
+
+
+def test_a_condition_that_is_refused_does_not_count_as_blank(ectype, tmp_path):
+    frame = pd.DataFrame({"v": np.random.default_rng(0).normal(size=120), "price": np.linspace(10, 20, 120)})
+    frame.to_csv(tmp_path / "train.csv", index=False)
+    words = ["--label", "price", "--conditional", "--out", tmp_path / "run", "--budget", "2steps", "--quiet"]
+    assert ectype("fit", "vae", tmp_path / "train.csv", *words).code == 0
+    (tmp_path / "new.csv").write_text("v,price\n0.5,12\n0.5,abc\n")
+    answer = ectype("score", tmp_path / "run", tmp_path / "new.csv")
+    assert answer.code == 2 and "column 'price' has values that are no numbers" in answer.err and "counts as blank" not in answer.err
+
+
+@pytest.mark.parametrize(("column", "text", "said"), [
+    (np.arange(120) / 7, "10,5", "the value of c cannot be read: expected one number, such as 10.5, got 10,5\nhint: several values take turns, with "
+                                "blanks between them: --condition 10 5"),
+    (np.arange(120), "x", "the value of c cannot be read: expected one whole number, got x"),
+    (pd.date_range("2020-01-01", periods=120).where(np.arange(120) > 2), "soon", "the value of c cannot be read: expected one date, such as 2024-05-31"),
+])
+def test_a_condition_that_cannot_be_read(ectype, tmp_path, column, text, said):
+    pd.DataFrame({"v": np.random.default_rng(0).normal(size=120), "c": column}).to_csv(tmp_path / "train.csv", index=False)
+    words = ["--label", "c", "--conditional", "--out", tmp_path / "run", "--budget", "2steps", "--quiet"]
+    assert ectype("fit", "vae", tmp_path / "train.csv", *words).code == 0
+    answer = ectype("sample", tmp_path / "run", "--condition", text)
+    assert answer.code == 2 and answer.out == "" and said in answer.err
+
+
 @pytest.mark.parametrize(("run", "words", "said"), [
-    ("conditional", [], "expected --condition VALUE with one of "), ("conditional", ["--condition", "lef"], "did you mean left?"),
+    ("conditional", [], "expected --condition VALUE, where group is one of "),
+    ("conditional", ["--condition", "lef"], "unknown value of group 'lef'"), ("conditional", ["--condition", "lef"], "did you mean left?"),
+    ("conditional", ["--condition", "left,right"], "hint: several values take turns, with blanks between them: --condition left right"),
     ("table", ["--condition", "left"], "not conditional"), ("table", ["-n", "0"], "an int >= 1"), ("table", ["-n", "few"], "-n"),
     ("table", ["--out", "s.png"], ".csv"), ("table", ["--out", "s.npz"], "numbers only"),
     ("table", ["--out", "no/such/s.csv"], "mkdir -p no/such"),
@@ -91,6 +127,10 @@ def test_conditional_score_reads_the_condition(ectype, trained, people, tmp_path
     expected = load(trained / "conditional").score_samples(frame.drop(columns="group"), condition=frame["group"])
     np.testing.assert_allclose(_csv(ectype("score", trained / "conditional", people).out)["score"], expected, rtol=1e-12)
     frame.drop(columns="group").to_csv(tmp_path / "bare.csv", index=False)
+    for word, wrong in (("up", "categories that the training data did not have"), ("", "blanks")):
+        frame.assign(group=[word, *frame["group"][1:]]).to_csv(tmp_path / "new.csv", index=False)
+        answer = ectype("score", trained / "conditional", tmp_path / "new.csv")
+        assert answer.code == 2 and f"column 'group' has {wrong}" in answer.err
     answer = ectype("score", trained / "conditional", tmp_path / "bare.csv")
     assert answer.code == 2 and "the column group" in answer.err
 
@@ -192,6 +232,29 @@ def test_cells_that_cannot_be_read_are_filled_in(ectype, people, tmp_path):
     for said in ("age: what is no number counts as blank: 'x' in row 2 of 3", "income: what is no number counts as blank: 'abc' in row 2 of 3",
                  "income: read with a decimal comma"):
         assert said in answer.err
+
+
+def test_whole_numbers_are_written_as_such_where_training_had_blanks(ectype, tmp_path):
+    r = np.random.default_rng(0)
+    frame = pd.DataFrame({"n": r.integers(0, 40, 80).astype(float), "v": r.normal(size=80)})
+    frame.loc[::7, "n"] = np.nan
+    frame.to_csv(tmp_path / "train.csv", index=False)
+    assert ectype("fit", "ddpm", tmp_path / "train.csv", "--out", tmp_path / "run", "--budget", "5steps", "--net.width", "8", "--quiet").code == 0
+    (tmp_path / "new.csv").write_text("n,v\n4,0.5\n,0.25\n")
+    outs = [ectype("impute", tmp_path / "run", tmp_path / "new.csv", "--steps", "2").out, ectype("sample", tmp_path / "run", "-n", "20").out]
+    for out in outs:
+        assert all(line.split(",")[0].isdigit() or line.startswith(",") for line in out.splitlines()[1:])
+    assert outs[0].startswith("n,v\n4,0.5\n")
+    (tmp_path / "new.csv").write_text("n,v\n4.5,0.5\n")                             # known, and so untouched
+    assert ectype("impute", tmp_path / "run", tmp_path / "new.csv", "--steps", "2").out == "n,v\n4.5,0.5\n"
+
+
+def test_numbers_too_large_to_be_whole(ectype, tmp_path):
+    """Beyond 2⁵³ a float is no longer exact, and beyond 2⁶³ there is no whole number in its place."""
+    pd.DataFrame({"n": np.r_[1e19, 2e19, np.nan, np.arange(57.0)], "v": np.arange(60) % 7}).to_csv(tmp_path / "train.csv", index=False)
+    assert ectype("fit", "vae", tmp_path / "train.csv", "--out", tmp_path / "run", "--budget", "5steps", "--quiet").code == 0
+    answer = ectype("sample", tmp_path / "run", "-n", "300")
+    assert answer.code == 0 and _csv(answer.out)["n"].max() > 2.0**63
 
 
 def test_what_the_family_cannot_do(ectype, trained):

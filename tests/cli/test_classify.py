@@ -1,11 +1,13 @@
 """`ectype classify`: the folder of a run, going on with it, predictions."""
 
+import io
 import json
 import signal
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from ectype.cli.terminal import Line
 from ectype.uses.classifier import PretrainedClassifier
@@ -159,3 +161,15 @@ def test_help(ectype):
     assert "--neighbours" in page and "--latent-dim" in page and "--conditional" not in page
     assert "--out" in ectype("classify", "predict", "--help").out
     assert ectype("classify").code == 2
+
+
+def test_predictions_of_pictures_name_their_files(ectype, tmp_path):
+    levels = np.random.default_rng(0).integers(0, 256, (24, 6, 6), dtype=np.uint8) // (1 + np.arange(24) % 2)[:, None, None].astype(np.uint8)
+    for i, picture in enumerate(levels):
+        (tmp_path / "in" / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(tmp_path / "in" / "ab"[i % 2] / f"{i}.png")
+    assert ectype("classify", "fit", tmp_path / "in", "--out", tmp_path / "run", *SMALL[:-1], "5steps").code == 0
+    (tmp_path / "in" / "a" / "2.png").write_bytes(b"no picture")
+    table = pd.read_csv(io.StringIO(ectype("classify", "predict", tmp_path / "run", tmp_path / "in").out))
+    assert list(table.columns) == ["file", "prediction", "p_a", "p_b"]
+    assert table["file"].tolist() == [f"{'ab'[k]}/{i}.png" for k in (0, 1) for i in range(k, 24, 2) if i != 2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
@@ -74,11 +75,42 @@ def test_calibration_on_a_file(ectype, files):
     assert answer.code == 2 and "calibrated already" in answer.err
 
 
+@pytest.mark.parametrize("words", [[], ["--drop", "a"], ["--label", "city"], ["--kind", "n=categorical"]], ids=lambda words: words[0] if words else "all")
+def test_normal_rows_that_are_those_of_the_training_are_said(ectype, tmp_path, words):
+    """Read in another way than in training (a run's columns tell it how), and cut, they are the same rows."""
+    frame = rows(120, 0).assign(n=np.arange(120) % 5, day=pd.date_range("2020-01-01", periods=120).astype(str), price=np.arange(120) / 8)
+    frame.loc[::9, "price"] = np.nan
+    frame.to_csv(tmp_path / "train.csv", index=False, sep=";", decimal=",")
+    assert ectype("fit", "autoencoder", tmp_path / "train.csv", "--out", tmp_path / "run", "--budget", "5steps", "-q", *words).code == 0
+    said = f"note: {tmp_path / 'train.csv'} holds the rows that the model was trained on: they look more normal to it than new ones, more than 0.05 of"
+    detect = ["detect", tmp_path / "run", tmp_path / "train.csv"]
+    answer = ectype(*detect, "--normal", tmp_path / "train.csv")
+    assert answer.code == 0 and said in answer.err and "Give others, or leave --normal away\n" in answer.err
+    frame[:-1].to_csv(tmp_path / "others.csv", index=False, sep=";", decimal=",")
+    for more in ([], ["--normal", tmp_path / "others.csv"]):
+        answer = ectype(*detect, *more)
+        assert answer.code == 0 and "trained on" not in answer.err
+
+
 def test_nothing_was_held_out(ectype, files, tmp_path):
     words = ["fit", "autoencoder", files / "normal.csv", "--out", tmp_path / "run", "--budget", "5steps", "--train.validation", "0", "--quiet"]
     assert ectype(*words).code == 0
     answer = ectype("detect", tmp_path / "run", files / "new.csv")
-    assert answer.code == 2 and "--normal FILE" in answer.err
+    assert answer.code == 2 and "--normal FILE" in answer.err and "or fit again with 10 or more rows held out" in answer.err
+    assert "--train.validation 0.2" in answer.err and "no rows are held out" not in ectype(*words[:-1], "--overwrite").err      # as was asked
+
+
+@pytest.mark.parametrize(("n", "remedy"), [(60, "--train.validation 0.17 holds 10 out"), (19, "it takes 20 rows")])
+def test_what_holds_rows_out_is_said(ectype, tmp_path, n, remedy):
+    images = np.random.default_rng(0).integers(0, 256, (n, 4, 4), dtype=np.uint8)
+    np.save(tmp_path / "few.npy", images)
+    words = ["fit", "autoencoder", tmp_path / "few.npy", "--out", tmp_path / "run", "--budget", "5steps", "--net.width", "8"]
+    note = f"`ectype detect`: 0.1 of {n} rows are fewer than 10; {remedy}\n"
+    assert note in ectype(*words).err and ectype("detect", tmp_path / "run", tmp_path / "few.npy").code == 2
+    if n == 60:
+        answer = ectype(*words, *remedy.split()[:2], "--overwrite")
+        assert answer.code == 0 and "no rows are held out" not in answer.err
+        assert ectype("detect", tmp_path / "run", tmp_path / "few.npy").code == 0
 
 
 def test_too_few_held_out_rows_for_the_rate(ectype, files):
@@ -131,6 +163,19 @@ def test_what_was_read_is_said(ectype, files):
         assert answer.code == 0 and found["novel"].tolist() == [False, True, True] and found["score"][0] > -100
         answer = ectype("detect", files / run, files / "odd.csv")
         assert answer.code == 2 and "'a' has values that are no numbers" in answer.err and "got 'abc' in row 2 of 3" in answer.err
+        assert "counts as blank" not in answer.err and "--unseen novel" in answer.err
+    page = " ".join(ectype("detect", "--help").out.replace("│", " ").split())
+    assert "blanks and cells that cannot be read" in page
+
+
+def test_a_word_among_numbers_with_blanks_is_a_blank(ectype, tmp_path):
+    """As the training had blanks in that column, it is taken, and said."""
+    rows(60, 0).assign(a=lambda f: f["a"].where(f.index % 7 > 0)).to_csv(tmp_path / "train.csv", index=False)
+    words = ["fit", "autoencoder", tmp_path / "train.csv", "--out", tmp_path / "run", "--budget", "5steps", "--train.validation", "0.2", "-q"]
+    assert ectype(*words).code == 0
+    (tmp_path / "new.csv").write_text("a,b,city\n0.5,0.5,Rome\nabc,0.5,Oslo\n")
+    answer = ectype("detect", tmp_path / "run", tmp_path / "new.csv", "--out", tmp_path / "found.csv")
+    assert answer.code == 0 and "a: what is no number counts as blank: 'abc' in row 2 of 2" in answer.err
 
 
 def test_categories_that_normal_rows_often_bring(ectype, files, tmp_path):
@@ -141,6 +186,30 @@ def test_categories_that_normal_rows_often_bring(ectype, files, tmp_path):
     normal[:5].assign(city="hamlet").to_csv(files / "hamlets.csv", index=False)
     answer = ectype("detect", tmp_path / "d", files / "hamlets.csv", "--unseen", "novel", "--out", files / "h.csv")
     assert answer.code == 0 and "not novel where normal rows often bring one: city 25 %" in answer.err.replace("\n", " ")
+
+
+def test_the_files_of_pictures_are_named(ectype, files, tmp_path):
+    """One that cannot be read shifts no other; of an array, of numbers alone, there is no such column."""
+    images = np.load(files / "images.npy")
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    for i in range(5):
+        Image.fromarray((images[i] * 15).astype(np.uint8)).save(tmp_path / "in" / "sub" / f"a long name {i}.png")
+    (tmp_path / "in" / "sub" / "a long name 1.png").write_bytes(b"no picture")
+    named = [f"sub/a long name {i}.png" for i in (0, 2, 3, 4)]
+    assert ectype("fit", "autoencoder", tmp_path / "in", "--out", tmp_path / "run", "--budget", "2steps", "--net.width", "8", "-q").code == 0
+    scores = pd.read_csv(io.StringIO(ectype("score", tmp_path / "run", tmp_path / "in").out))
+    assert list(scores.columns) == ["file", "score"] and scores["file"].tolist() == named
+    words = ["detect", tmp_path / "run", tmp_path / "in", "--normal", tmp_path / "in", "--out"]
+    for more, columns in ([], 4), (["--explain"], 10):
+        assert ectype(*words, tmp_path / "f.csv", *more).code == 0
+        found = pd.read_csv(tmp_path / "f.csv")
+        assert found.columns[0] == "file" and found["file"].tolist() == named and found.shape == (4, columns)
+        assert found["score"].tolist() == scores["score"].tolist()
+    answer = ectype(*words, tmp_path / "f.npy")
+    assert answer.code == 0 and "holds the rows that the model was trained on" in answer.err and np.load(tmp_path / "f.npy").shape == (4, 3)
+    assert ectype(*words, tmp_path / "f.png").code == 0
+    np.savez(tmp_path / "in.npz", x=(images[:4] * 15).astype(np.uint8))
+    assert ectype("score", tmp_path / "run", tmp_path / "in.npz").out.startswith("score\n")
 
 
 def test_pictures(ectype, files):

@@ -5,6 +5,7 @@ import json
 import signal
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from ectype.cli.terminal import Line
@@ -250,3 +251,33 @@ def test_a_refused_fit_leaves_nothing(ectype, tmp_path):
     table.write_text("a,b\n" + "\n".join(f"{i},{i % 7}" for i in range(30)))
     status, _, err = ectype("fit", "autoencoder", str(table), "--latent-dim", "2", "--out", str(tmp_path / "run"))
     assert status == 2 and "expected" in err and not (tmp_path / "run").exists()
+
+
+def test_blank_labels_are_a_condition_of_their_own(ectype, tmp_path):
+    """Whole numbers beside them stay classes; a blank is written as one."""
+    r = np.random.default_rng(0)
+    frame = pd.DataFrame({"v": r.normal(size=60), "storey": np.where(np.arange(60) % 6, np.arange(60) % 3, np.nan)})
+    frame.to_csv(tmp_path / "train.csv", index=False)
+    small = ["--label", "storey", "--budget", "2steps", *SMALL]
+    answer = ectype("fit", "vae", tmp_path / "train.csv", "--conditional", "--out", tmp_path / "run", *small)
+    assert answer.code == 0 and "note: storey: blank in 10 of 60 rows, which is learnt as one more condition (--condition '')\n" in answer.err
+    answer = ectype("sample", tmp_path / "run", "-n", 4, "--condition", "", "2")
+    assert [line.split(",")[1] for line in answer.out.splitlines()] == ["storey", "", "2", "", "2"]
+    assert "note: storey" not in ectype("fit", "vae", tmp_path / "train.csv", "--out", tmp_path / "plain", *small).err
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["fit", "vae", "moons", "--out", "no", "--start", "0.5"], "error: vae has no --start\nhint: these have it: truncated; `ectype models vae` "),
+    (["fit", "ddpm", "moons", "--out", "no", "--free_bits=1"], "error: ddpm has no --free-bits\nhint: these have it: vae; `ectype models ddpm` "),
+    (["classify", "fit", "moons", "--label", "y", "--out", "no", "--encoder", "vae", "--schedule", "cosine"],
+     "error: vae has no --schedule\nhint: these have it: ddpm; `ectype models vae` "),
+    (["sample", "RUN", "--eta", "0.5"], "error: vae has no --eta\nhint: these have it: ddpm; `ectype models vae` "),
+])
+def test_a_flag_of_another_family_is_named_as_such(ectype, trained, words, said):
+    answer = ectype(*[trained / "table" if word == "RUN" else word for word in words])
+    assert answer.code == 2 and answer.err.startswith(said) and "Unrecognized" not in answer.err
+
+
+def test_a_flag_of_no_family_is_left_to_the_parser(ectype):
+    answer = ectype("fit", "vae", "moons", "--out", "no", "--strat", "0.5")
+    assert answer.code == 2 and "Unrecognized options: --strat" in answer.err

@@ -1,5 +1,6 @@
 """Settings read off signatures and docstrings."""
 
+import os
 from typing import Annotated, Any
 
 import pytest
@@ -33,7 +34,7 @@ def test_plain_drops_markup():
 def test_without_none():
     assert without_none(int | None) is int
     assert without_none(Annotated[int, 1] | None) == Annotated[int, 1]
-    assert without_none(str) is str
+    assert without_none(str) is str and without_none(str | os.PathLike | None) is str
 
 
 @pytest.mark.parametrize("spec", [Train, Net])

@@ -97,6 +97,8 @@ def test_a_table_with_the_columns_of_the_training_is_understood(ectype, folder):
 def test_recordings_are_cut_as_in_training(ectype, folder):
     assert ectype("encode", folder / "wav", folder / "sounds").out.count("\n") == 17
     assert ectype("encode", folder / "wav", folder / "sounds" / "a" / "0.wav").out.count("\n") == 3
+    scores = [line.split(",")[0] for line in ectype("score", folder / "wav", folder / "sounds").out.splitlines()]
+    assert scores == ["file", *(f"{'ab'[i % 2]}/{i}.wav" for i in (0, 2, 4, 6, 1, 3, 5, 7) for _ in range(2))]
     np.save(folder / "rows.npy", sines(5))
     assert ectype("encode", folder / "wav", folder / "rows.npy").out.count("\n") == 6       # an array has no windows
 
@@ -186,6 +188,7 @@ def test_labels_name_the_folders_of_recordings():
     assert file_names(2, None, ".wav") == ["0000.wav", "0001.wav"]
     y = pd.Series(["../up", "a/b", "...", "Größe 1.5"])
     assert [name.rpartition("/")[0] for name in file_names(4, y, ".wav")] == ["_up", "a_b", "_", "Größe 1.5"]
+    assert file_names(2, pd.Series([None, 2], dtype=object), ".wav") == ["_/0000.wav", "2/0001.wav"]
     assert file_names(12_000, None, ".wav")[-1] == "11999.wav"
 
 

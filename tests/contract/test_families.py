@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from ectype import load, registry
-from ectype.errors import CapabilityError, DataError, EctypeError, InvalidParameterError, SchemaMismatchError
+from ectype.errors import CapabilityError, ConditionWarning, DataError, EctypeError, InvalidParameterError, SchemaMismatchError
 from ectype.spec import Corruption, Net, Train, annotations, invalid_examples
 from ectype.train.loop import held_out_rows
 
@@ -413,7 +413,7 @@ def test_a_condition_is_needed_and_used(name, kind):
 
 def test_conditions_that_do_not_fit_are_said(name):
     model = fitted(name, conditional=True)
-    with pytest.raises(InvalidParameterError, match=r"is conditional: expected a condition, one of .*ant.*, got None"):
+    with pytest.raises(InvalidParameterError, match=r"is conditional: expected a condition \(label, one of .*ant.*\), got None"):
         draw(model, 3)
     with pytest.raises(SchemaMismatchError, match=r"categories that the training data did not have.* got 'dog'"):
         draw(model, 3, condition="dog")
@@ -454,6 +454,40 @@ def test_kinds_of_labels(tabular, labels, value, text):
     assert len(drawn) == 5
     if text is not None:                                                # as a command line says it
         assert_same(draw(model, 5, condition=text, random_state=0), drawn, exact=True)
+
+
+def test_a_condition_is_called_as_its_column(tabular):
+    labels = pd.Series(np.arange(120) % 3, name="storey")
+    model = new(tabular, conditional=True, train=TINY(budget="1steps")).fit(DATA["table"], labels)
+    with pytest.raises(InvalidParameterError, match=r"expected a condition \(storey, one of 0, 1, 2\)"):
+        draw(model, 2)
+    with pytest.raises(SchemaMismatchError, match="column 'storey' has categories"):
+        draw(model, 2, condition=7)
+
+
+def test_a_blank_condition_is_one_of_its_own(tabular):
+    """Also among numbers, and whole numbers stay classes, which pandas keeps as 2.0 beside blanks."""
+    classes, numbers = np.arange(120) % 3.0, np.random.default_rng(0).normal(size=120)
+    for labels, kind in ((classes, "category"), (numbers, "number")):
+        labels = pd.Series(labels, name="storey").where(np.arange(120) % 7 > 0)
+        model = new(tabular, conditional=True, train=TINY(budget="5steps", lr=0.1)).fit(DATA["table"], labels)
+        block, notes = model.condition_.blocks[0], model.condition_.notes
+        assert block.type == kind and block.missing and len(notes) == 1 and notes[0].startswith("storey: blank in 18 of 120 rows")
+        drawn = draw(model, 30, condition=[None] * 30, random_state=0)
+        assert len(drawn) == 30 and np.isfinite(model.score_samples(DATA["table"], condition=labels)).all()
+        assert kind == "number" or (set(block.values) == {0, 1, 2} and all(isinstance(v, int) for v in block.values))
+        assert_same(draw(model, 30, condition=pd.Series([pd.NA] * 30, dtype="Int64"), random_state=0), drawn, exact=True)
+        assert not drawn.equals(draw(model, 30, condition=1.0, random_state=0))
+
+
+def test_a_condition_far_outside_of_the_training_rows_is_said(tabular):
+    prices = pd.Series(np.linspace(10.0, 20.0, 120), name="price")
+    model = new(tabular, conditional=True, train=TINY(budget="1steps")).fit(DATA["table"], prices)
+    model.sample(3, condition=[9.5, 15.0, 20.9])                                    # warnings are errors here
+    with pytest.warns(ConditionWarning, match=r"^price 2000 is far outside of the training rows, 10 to 20: ") as told:
+        assert len(model.sample(3, condition=[-5.0, 2000.0, 15.0])) == 3
+    assert len(told) == 1 and told[0].filename == __file__
+    assert np.isfinite(model.score_samples(DATA["table"][:1], condition=[30.0])).all()     # of a row that is given, the score tells
 
 
 # -- awkward data -------------------------------------------------------------------------------------------------------------------------

@@ -97,7 +97,7 @@ def test_idx_brings_its_labels(tmp_path, name):
     assert read(images)[1] is None
     labels = idx(np.arange(5))
     (tmp_path / name).write_bytes(gzip.compress(labels) if name.endswith(".gz") else labels)
-    X, y, notes = read(images)
+    X, y, notes, _ = read(images)
     np.testing.assert_array_equal(X, IMAGES)
     assert y.tolist() == [0, 1, 2, 3, 4]
     assert notes == [f"labels are read from {name}"]

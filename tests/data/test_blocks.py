@@ -239,3 +239,15 @@ def test_blocks_survive_json(block):
 
     assert block_from_dict(json.loads(json.dumps(block_to_dict(block)))) == block
     assert isinstance(block, (Number, Category, Image))
+
+
+def test_what_is_far_outside_of_the_training_range():
+    """By more than a tenth of its width; of several values the farthest is named, and blanks are none."""
+    prices = fit_number("price", "numeric", pd.Series(np.linspace(10, 20, 50)))
+    assert prices.far(pd.Series([9.01, 20.99, None])) is None and prices.far(pd.Series([None, None])) is None
+    assert prices.far(pd.Series([8.9, 30.0, 21.1])) == "price 30 is far outside of the training rows, 10 to 20"
+    days = fit_number("day", "datetime", pd.Series(pd.date_range("2020-01-01", periods=31)))
+    assert days.far(pd.Series(["2020-02-02"])) is None
+    assert days.far(pd.Series(["2019-12-01 06:00"])) == "day 2019-12-01 06:00:00 is far outside of the training rows, 2020-01-01 to 2020-01-31"
+    same = fit_number("same", "numeric", pd.Series([3.0, 3.0]))
+    assert same.far(pd.Series([3.0])) is None and same.far(pd.Series([3.5])) is not None

@@ -24,7 +24,7 @@ def test_lossless_formats(tmp_path, suffix):
     options = {"lossless": True} if suffix == "webp" else {}
     for i in range(3):
         put(tmp_path / f"{i}.{suffix}", GREY + np.uint8(i), **options)
-    images, labels, _ = read(tmp_path)
+    images, labels, _, _ = read(tmp_path)
     assert images.dtype == np.uint8
     np.testing.assert_array_equal(images, [GREY, GREY + np.uint8(1), GREY + np.uint8(2)])
     assert labels is None
@@ -33,7 +33,7 @@ def test_lossless_formats(tmp_path, suffix):
 def test_colour_and_jpeg(tmp_path):
     put(tmp_path / "a.png", COLOUR)
     put(tmp_path / "b.JPG", np.full((6, 8, 3), (200, 10, 10), np.uint8), quality=95)
-    images, _, notes = read(tmp_path)
+    images, _, notes, _ = read(tmp_path)
     np.testing.assert_array_equal(images[0], COLOUR)
     assert np.abs(images[1].astype(int) - (200, 10, 10)).max() < 8
     assert notes == []
@@ -48,7 +48,7 @@ def test_pictures_come_in_natural_order(tmp_path):
 def test_grey_among_colour_becomes_colour_with_a_note(tmp_path):
     put(tmp_path / "a.png", COLOUR)
     put(tmp_path / "b.png", GREY)
-    images, _, notes = read(tmp_path)
+    images, _, notes, _ = read(tmp_path)
     np.testing.assert_array_equal(images[1], np.repeat(GREY[..., None], 3, axis=-1))
     assert notes == ["grey, read as colour like the others: 1 of 2 pictures"]
 
@@ -56,7 +56,7 @@ def test_grey_among_colour_becomes_colour_with_a_note(tmp_path):
 def test_grey_stored_in_colour_is_grey(tmp_path):
     for name in "ab":
         put(tmp_path / f"{name}.png", np.repeat(GREY[..., None], 3, axis=-1))
-    images, _, notes = read(tmp_path)
+    images, _, notes, _ = read(tmp_path)
     assert images.shape == (2, 6, 8)
     assert "stored in colour" in notes[0]
 
@@ -65,7 +65,7 @@ def test_sixteen_bits(tmp_path):
     deep = RNG.integers(0, 65536, (6, 8), dtype=np.uint16)
     for name in ("a.png", "b.tif"):
         put(tmp_path / name, deep)
-    images, _, notes = read(tmp_path)
+    images, _, notes, _ = read(tmp_path)
     np.testing.assert_array_equal(images, [np.round(deep / 257)] * 2)
     assert notes == ["16 bits scaled to 8: 2 of 2 pictures"]
 
@@ -73,7 +73,7 @@ def test_sixteen_bits(tmp_path):
 def test_transparency_is_laid_on_white(tmp_path):
     put(tmp_path / "a.png", np.dstack([COLOUR, np.zeros((6, 8), np.uint8)]))
     put(tmp_path / "b.png", np.dstack([COLOUR, np.full((6, 8), 255, np.uint8)]))
-    images, _, notes = read(tmp_path)
+    images, _, notes, _ = read(tmp_path)
     assert (images[0] == 255).all()
     np.testing.assert_array_equal(images[1], COLOUR)
     assert notes == ["transparent parts laid on white: 1 of 2 pictures"]
@@ -84,7 +84,7 @@ def test_every_mode_is_read(tmp_path, mode):
     suffix = "tif" if mode in ("CMYK", "YCbCr") else "png"
     for i in range(2):
         put(tmp_path / f"{i}.{suffix}", Image.fromarray(COLOUR).convert(mode))
-    images, _, _ = read(tmp_path)
+    images, _, _, _ = read(tmp_path)
     assert images.shape == ((2, 6, 8) if mode in ("1", "L", "LA") else (2, 6, 8, 3))
 
 
@@ -92,7 +92,7 @@ def test_first_frame_of_an_animation(tmp_path):
     frames = [Image.fromarray(GREY), Image.fromarray(255 - GREY)]
     for name in "ab":
         put(tmp_path / f"{name}.gif", frames[0], save_all=True, append_images=frames[1:])
-    images, _, notes = read(tmp_path)
+    images, _, notes, _ = read(tmp_path)
     np.testing.assert_array_equal(images[0], GREY)
     assert notes == ["first of several frames read: 2 of 2 pictures"]
 
@@ -102,7 +102,7 @@ def test_orientation_is_obeyed(tmp_path):
     exif[0x0112] = 6                                                    # turned by a quarter
     put(tmp_path / "a.png", np.ascontiguousarray(np.rot90(COLOUR)), exif=exif)
     put(tmp_path / "b.png", COLOUR)
-    images, _, _ = read(tmp_path)
+    images, _, _, _ = read(tmp_path)
     np.testing.assert_array_equal(images[0], COLOUR)
 
 
@@ -112,7 +112,7 @@ def test_sub_folders_are_labels(tmp_path):
     labels = read(tmp_path)[1]
     assert (labels.name, labels.tolist()) == ("label", ["cat", "cat", "dog"])
     put(tmp_path / "stray.png", GREY)
-    _, labels, notes = read(tmp_path)
+    _, labels, notes, _ = read(tmp_path)
     assert labels is None
     assert "1 of 4 lie outside" in notes[0]
 
@@ -124,10 +124,11 @@ def test_zip_with_a_folder_around_it(tmp_path):
         for name in ("cat/1.png", "dog/1.png"):
             archive.write(tmp_path / name, f"pets/{name}")
         archive.writestr("__MACOSX/pets/._1.png", b"not a picture")
-    images, labels, notes = read(tmp_path / "pets.zip")
+    images, labels, notes, _ = read(tmp_path / "pets.zip")
     assert images.shape == (2, 6, 8, 3)
     assert labels.tolist() == ["cat", "dog"]
     assert notes == []
+    assert read(tmp_path / "pets.zip").files == ("pets/cat/1.png", "pets/dog/1.png")
 
 
 def test_corrupt_pictures_are_left_out_and_named(tmp_path):
@@ -137,8 +138,8 @@ def test_corrupt_pictures_are_left_out_and_named(tmp_path):
     (tmp_path / "text.jpg").write_text("hello")
     (tmp_path / "zero.gif").write_bytes(b"")
     (tmp_path / ".hidden.png").write_bytes(b"")
-    images, _, notes = read(tmp_path)
-    assert len(images) == 4
+    images, _, notes, files = read(tmp_path)
+    assert len(images) == 4 and files == ("0.png", "1.png", "2.png", "3.png")
     assert notes[0].startswith("left out, because they cannot be read, 3 of 7 pictures: cut.png (")
     assert "text.jpg (not a picture); zero.gif (not a picture)" in notes[0]
 
@@ -151,7 +152,7 @@ def test_a_damaged_member_of_a_zip_is_left_out(tmp_path):
     data = bytearray((tmp_path / "a.zip").read_bytes())
     data[100] ^= 0xFF
     (tmp_path / "a.zip").write_bytes(data)
-    images, _, notes = read(tmp_path / "a.zip")
+    images, _, notes, _ = read(tmp_path / "a.zip")
     assert len(images) == 2
     assert "0.png (Bad CRC-32" in notes[0]
 
@@ -162,7 +163,7 @@ def test_mixed_sizes(tmp_path):
     put(tmp_path / "big.png", np.full((20, 10, 3), (9, 99, 199), np.uint8))
     with pytest.raises(DataError, match=r"got 6x8 \(3\), 20x10 \(1\)\n.*--size 6x8"):
         read(tmp_path)
-    images, _, notes = read(tmp_path, size=(6, 8))
+    images, _, notes, _ = read(tmp_path, size=(6, 8))
     np.testing.assert_array_equal(images[:3], [COLOUR] * 3)
     assert (images[3] == (9, 99, 199)).all()
     assert notes == ["cut centrally and resized to 6x8: 1 of 4 pictures"]

@@ -177,7 +177,7 @@ def test_a_stream_without_an_end_and_unknown_chunks_are_read():
 
 def test_floats_beyond_one_are_kept_with_a_word(tmp_path):
     put(tmp_path / "a.wav", (3 * SOUND).astype(np.float32))
-    recordings, _, notes = read(tmp_path)
+    recordings, _, notes, _ = read(tmp_path)
     assert np.abs(recordings.samples).max() > 2 and notes == ["floats beyond ±1 are kept as they are"]
 
 

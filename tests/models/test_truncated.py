@@ -170,7 +170,7 @@ def test_cost_and_mistakes(fitted):
 def test_training_begins_with_a_teachers_denoiser(gaussian, tmp_path):
     teacher = ectype.DDPM(train=TRAIN, net=SMALL, random_state=1).fit(gaussian[:300])
     teacher.save(tmp_path / "ddpm")
-    model = ectype.TruncatedDiffusion(teacher=str(tmp_path / "ddpm"), train=TRAIN(budget="1steps", lr=1e-12), net=SMALL, random_state=0)
+    model = ectype.TruncatedDiffusion(teacher=tmp_path / "ddpm", train=TRAIN(budget="1steps", lr=1e-12), net=SMALL, random_state=0)
     model.fit(gaussian[:300])
     for k, v in teacher.objective_.network.state_dict().items():
         torch.testing.assert_close(model.objective_.network.state_dict()[k], v)
@@ -178,6 +178,7 @@ def test_training_begins_with_a_teachers_denoiser(gaussian, tmp_path):
     (tmp_path / "ddpm" / "model.json").unlink()                                     # a saved model does without its teacher
     again = ectype.load(tmp_path / "model")
     assert (again.sample(5, random_state=0) == model.sample(5, random_state=0)).all()
+    assert model.teacher == tmp_path / "ddpm" and again.teacher == str(tmp_path / "ddpm")
 
 
 def test_a_teacher_of_few_rows_may_have_held_out_others(tmp_path):
@@ -223,6 +224,16 @@ def test_a_teacher_that_cannot_teach_is_refused(gaussian, tmp_path):
                                ("other", SchemaMismatchError, "other data"), ("wide", InvalidParameterError, "network is another")):
         with pytest.raises(error, match=words):
             ectype.TruncatedDiffusion(teacher=str(tmp_path / name), **settings).fit(gaussian[:100])
+
+
+def test_a_teacher_may_call_its_condition_otherwise(gaussian, tmp_path):
+    settings = {"train": TRAIN(budget="1steps"), "net": SMALL, "random_state": 0, "conditional": True}
+    labels = np.array(["a", "b"] * 50)
+    ectype.DDPM(**settings).fit(gaussian[:100], labels).save(tmp_path)
+    model = ectype.TruncatedDiffusion(teacher=tmp_path, **settings).fit(gaussian[:100], pd.Series(labels, name="side"))
+    assert model.condition_.columns == ["side"]
+    with pytest.raises(SchemaMismatchError, match="other data"):
+        ectype.TruncatedDiffusion(teacher=tmp_path, **settings).fit(gaussian[:100], np.array(["a", "c"] * 50))
 
 
 def test_rough_rows_of_a_table_have_the_scale_of_the_teacher(tmp_path):

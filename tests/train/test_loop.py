@@ -15,7 +15,7 @@ from ectype import rng
 from ectype.errors import DivergedError, SavedModelError
 from ectype.train import loop as module
 from ectype.train.checkpoint import remove_checkpoint
-from ectype.train.loop import Loop, Parts, train
+from ectype.train.loop import Loop, Parts, held_out_rows, share_to_hold_out, train
 
 from .conftest import QUICK, STORED, Mean, Race, weights_of
 
@@ -145,6 +145,14 @@ def test_evaluations_are_geometric_and_depend_on_the_step_alone():
     steps = [r["step"] for r in run(Mean(), QUICK(budget="700steps", patience=0.0)).history]
     assert steps[:5] == [25, 50, 75, 100, 125] and steps[-1] == 700
     assert all(b - a == max(25, a // 10) for a, b in itertools.pairwise(steps[:-1]))
+
+
+def test_the_share_that_holds_rows_out_is_the_smallest():
+    """In hundredths; below twenty rows there is none."""
+    assert [share_to_hold_out(n) for n in (2, 19, 20, 60, 100, 1000)] == [None, None, 0.5, 0.17, 0.1, 0.01]
+    for n in range(20, 1500):
+        share = share_to_hold_out(n)
+        assert len(held_out_rows(n, QUICK(validation=share), 0)) >= 10 and not len(held_out_rows(n, QUICK(validation=share - 0.01), 0))
 
 
 def test_the_best_held_out_weights_are_kept():

@@ -67,7 +67,7 @@ def models(argv: list[str]) -> int:
     for paragraph in prose(cls.__doc__):
         _show(paragraph, "")
     _show(f"can: {', '.join(family['can'])}; likelihood: {family['likelihood'] or 'none'}", "")
-    _show(f"settings of `ectype fit {flags.name}`", _settings(tables["settings"]), "")
+    _show(f"settings of `ectype fit {' or '.join((family['name'], *family['aliases']))}`", _settings(tables["settings"]), "")
     _show("settings of `ectype sample`", _settings(tables["sampling"]))
     for name, options in cls.sampling_presets.items():
         _show(f"another sampler, {name}: {' '.join(f'--{k} {v}' for k, v in options.items())}".replace("_", "-"))
@@ -105,14 +105,15 @@ def data(argv: list[str]) -> int:
 
 def _family(name: str) -> dict[str, Any]:
     entry, cls = registry.entry(name), registry.load(name)
-    return {"name": name, "title": entry.title, "paper": entry.paper, "can": [a for a in ABILITIES if a in cls.capabilities],
+    return {"name": entry.name, "aliases": list(entry.aliases), "title": entry.title, "paper": entry.paper,
+            "can": [a for a in ABILITIES if a in cls.capabilities],
             "likelihood": next((k for k in LIKELIHOODS if k in cls.capabilities), None)}
 
 
 def _families(content: Sequence[dict[str, Any]]) -> Table:
     table = _table("model", "", "paper", "can", "likelihood")
     for f in content:
-        table.add_row(f["name"], f["title"], f["paper"], " ".join(f["can"]), f["likelihood"] or NONE)
+        table.add_row(" or ".join((f["name"], *f["aliases"])), f["title"], f["paper"], " ".join(f["can"]), f["likelihood"] or NONE)
     return table
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,9 +13,10 @@ import pandas as pd
 from tyro.conf import Positional, arg
 
 from .. import registry
+from ..data.schema import Schema
 from ..data.sources import load as load_data
-from ..errors import CapabilityError, DataError, DataFileError, InvalidParameterError, UnknownNameError
-from ..estimator import load_model
+from ..errors import CapabilityError, ConditionWarning, DataError, DataFileError, InvalidParameterError, UnknownNameError
+from ..estimator import family_name, load_model
 from ..spec import PositiveInt
 from ..uses import paths
 from ..uses.pictures import code_map
@@ -28,6 +30,7 @@ from .terminal import Terminal
 PAIRS_IN_A_ROW = 16         # of originals and reconstructions in a PNG
 MOST_PAIRS = 128            # of them; a file of arrays holds all
 CHUNK = 8192                # rows between two looks at the clock; a multiple of the estimator's batches
+EXACT = 2.0**53             # up to which a float is exact about whole numbers
 MOST_COLUMNS = 20           # of a PNG in which each condition has its column
 
 
@@ -53,7 +56,7 @@ class Conditioned(Writing):
     """The condition under which something is made."""
 
     condition: Annotated[tuple[str, ...], optional(metavar="VALUE…")] = ()
-    """For a conditional model: one value for all, or several that take turns."""
+    """For a conditional model: one value for all, or several that take turns; '' is a blank, where training had some."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,12 +126,14 @@ def sample(argv: list[str]) -> int:
     model = load_model(run)
     options = sampling(type(model))
     about = f"{summary} {type(model).__name__}: {prose(type(model).sample.__doc__)[0]}"
-    flags = parse(with_options(Sample, options), rest, "sample", subject=str(run), about=about)
+    flags = parse(with_options(Sample, options), rest, "sample", subject=str(run), about=about, family=family_name(model),
+                  options_of=sampling)
     terminal, config = Terminal(quiet=flags.quiet), read_config(run)
     output = _output(flags, model)
     y = _condition(flags.condition, model, flags.n, config)
     _warn_if_interrupted(model, run, terminal)
-    X = model.sample(flags.n, condition=y, random_state=flags.seed, **option_values(flags, options))
+    with terminal.noting(ConditionWarning):
+        X = model.sample(flags.n, condition=y, random_state=flags.seed, **option_values(flags, options))
     several = len(flags.condition)
     rows = in_rows(X, several if 1 < several <= MOST_COLUMNS else None) if model.schema_.is_image else None
     _write(output, X, y, model, config, rows)
@@ -158,7 +163,7 @@ def score(argv: list[str]) -> int:
     output = Output(flags.out)
     rows = _rows(flags, model, config, terminal)
     scores = pd.DataFrame({"score": _in_chunks(model.score_samples, rows.X, rows.condition, terminal, "scoring")})
-    output.write_table(scores)
+    output.write_table(scores, files=rows.dataset.files)
     _done(flags, terminal, len(scores))
     return 0
 
@@ -274,11 +279,17 @@ def _write(output: Output, X: Any, y: pd.Series | None, model: Any, config: dict
         output.write_signals(X, y, beside=beside)
     elif model.schema_.is_image:
         output.write_images(X, y, top=model.schema_.blocks[0].top, rows=rows)
-    elif isinstance(X, pd.DataFrame):           # pandas keeps whole numbers with blanks as 2.0; in a file they are 2 again
-        whole = [b.name for b in model.schema_.blocks if b.kind == "integer" and X[b.name].dtype.kind == "f"]
-        output.write_table(X.astype(dict.fromkeys(whole, "Int64")), y, config.get("columns") or ())
     else:
-        output.write_table(X, y, config.get("columns") or ())
+        output.write_table(with_whole_numbers(X, model.schema_), y, config.get("columns") or ())
+
+
+def with_whole_numbers(X: Any, schema: Schema) -> Any:
+    """A table with 2 in the columns of whole numbers where pandas has 2.0, which it has in a column with blanks."""
+    if not isinstance(X, pd.DataFrame):
+        return X
+    whole = [b.name for b in schema.blocks if b.kind == "integer" and (v := X[b.name].dropna()).dtype.kind == "f"
+             and (v == v.round()).all() and v.abs().max() < EXACT]
+    return X.astype(dict.fromkeys(whole, "Int64"))
 
 
 def _done(flags: Writing, terminal: Terminal, n: int) -> None:
@@ -296,22 +307,30 @@ def _condition(texts: tuple[str, ...], model: Any, n: int, config: dict[str, Any
     block = model.condition_.blocks[0]
     if not texts:
         known = f"one of {', '.join(map(str, block.values[:20]))}" if block.type == "category" else "a number"
-        raise InvalidParameterError("this model is conditional", expected=f"--condition VALUE with {known}", got="none")
+        raise InvalidParameterError("this model is conditional", expected=f"--condition VALUE, where {block.name} is {known}", got="none")
     if n < 1:
         raise InvalidParameterError("n is out of its domain", expected="an int >= 1", got=n)
     values = [_typed(text, block) for text in texts]
-    return pd.Series((values * math.ceil(n / len(values)))[:n], name=config.get("condition") or "y")
+    in_turn = (values * math.ceil(n / len(values)))[:n]
+    return pd.Series(in_turn, name=config.get("condition") or "y", dtype=object if None in values else None)
 
 
 def _typed(text: str, block: Any) -> Any:
     """The value that a text on the command line means."""
+    values = [v.strip() for v in text.split(",")]
+    hint = f"several values take turns, with blanks between them: --condition {shlex.join(values)}" if len(values) > 1 else None
+    if not text and block.missing:
+        return None
     if block.type == "category":
         by_text = {str(v): v for v in block.values}
         if text not in by_text:
-            raise UnknownNameError("condition", text, by_text)
+            raise UnknownNameError(f"value of {block.name}", text, by_text, hint=hint)
         return by_text[text]
+    expected = {"integer": "one whole number", "datetime": "one date, such as 2024-05-31"}.get(block.kind, "one number, such as 10.5")
     try:
-        return text if block.kind == "datetime" else int(text) if block.kind == "integer" else float(text)
-    except ValueError as error:
-        expected = "a whole number" if block.kind == "integer" else "a number"
-        raise InvalidParameterError("the condition cannot be read", expected=expected, got=text) from error
+        value = text if block.kind == "datetime" else int(text) if block.kind == "integer" else float(text)
+    except ValueError:
+        value = None
+    if value is None or block.unreadable(pd.Series([value])):
+        raise InvalidParameterError(f"the value of {block.name} cannot be read", expected=expected, got=text, hint=hint)
+    return value

@@ -114,7 +114,7 @@ def fit(argv: list[str]) -> int:
     if not (Path(name) / MODEL).is_file():
         registry.entry(name)
         options = [o for o in fitting(registry.load(name)) if o.name != "conditional"]
-    flags = parse(with_options(Fit, options), argv, "classify", subject="fit", about=_about(fit))
+    flags = parse(with_options(Fit, options), argv, "classify", subject="fit", about=_about(fit), family=name if options else "")
     terminal = Terminal(quiet=flags.quiet)
     settings = flags.settings
     validate(PretrainedClassifier.__name__, settings, annotations(PretrainedClassifier.__init__))
@@ -240,7 +240,7 @@ def predict(argv: list[str]) -> int:
     probabilities = model.predict_proba(rows.X)
     decimals = max(4, math.ceil(math.log10(len(model.classes_))) + 4)
     columns = dict(zip((f"p_{c}" for c in model.classes_), np.round(probabilities, decimals).T, strict=True))
-    output.write_table(pd.DataFrame({"prediction": model.classes_[probabilities.argmax(1)], **columns}))
+    output.write_table(pd.DataFrame({"prediction": model.classes_[probabilities.argmax(1)], **columns}), files=rows.dataset.files)
     if flags.out != "-":
         terminal.say(f"{len(probabilities):,} written to {flags.out}")
     return 0

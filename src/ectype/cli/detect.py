@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,21 +13,23 @@ import pandas as pd
 from ..errors import InvalidParameterError
 from ..estimator import load_model
 from ..saved import DETECTOR
+from ..train.loop import FEWEST_HELD_OUT
 from ..uses.novelty import NORMAL_ROWS, NoveltyDetector, Rate, take
 from .apply import Applied
 from .files import Output
 from .flags import optional, parse, size_of
-from .runs import read_config, read_rows
+from .runs import is_training_data, read_config, read_rows
 from .terminal import Terminal
 
 REASONS = 3             # columns named for each row
 PICTURES = 12           # most novel images in a PNG
+CAPTION = 15            # letters that fit below one
 
 
 @dataclass(frozen=True, kw_only=True)
 class Detect(Applied):
-    """A trained model or a saved detector, and rows to judge. Tables of columns score, p_value, novel; of images .png: the most novel
-    ones, and below each where it is novel."""
+    """A trained model or a saved detector, and rows to judge. Tables of columns score, p_value, novel, of a folder or zip with file before
+    them; of images .png: the most novel ones, and below each where it is novel."""
 
     normal: Annotated[str | None, optional(metavar="FILE")] = None
     """Normal rows that the model was not trained on, to calibrate on in place of those held out in training, which also chose its weights
@@ -37,7 +40,8 @@ class Detect(Applied):
     """Name the three columns (pixels, as row,column) that contributed most to each row's novelty, and how much, in units of the score.
     A folder that `ectype fit` wrote keeps no rows, which all families but the autoencoders need for it: give --normal FILE too."""
     unseen: Annotated[Literal["error", "novel"] | None, optional()] = None
-    """Categories that the training data did not have: an error, or novel; what the saved detector says, or an error."""
+    """Categories that the training data did not have, and blanks and cells that cannot be read where they had none: an error, or novel;
+    what the saved detector says, or an error."""
 
 
 def detect(argv: list[str]) -> int:
@@ -48,14 +52,14 @@ def detect(argv: list[str]) -> int:
     schema = detector.model_.schema_
     drawn = schema.is_image and flags.out.lower().endswith(".png")
     output = Output(flags.out, images=drawn, numeric=not flags.explain)
-    X = read_rows(flags.data, detector.model_, config, size_of(flags.size), terminal, strict=False).X
-    scores = detector.score_samples(X)
+    rows = read_rows(flags.data, detector.model_, config, size_of(flags.size), terminal, strict=False, blanks=detector.unseen == "novel")
+    X, scores = rows.X, detector.score_samples(rows.X)
     found = pd.DataFrame({"score": scores, "p_value": detector.p_values_of(scores), "novel": scores < detector.offset_})
     if drawn:
         terminal.note(f"{flags.out} shows the {min(PICTURES, len(X))} most novel of {len(X):,} pictures and, below each, where it is novel")
-        _draw(output, X, scores, detector)
+        _draw(output, X, scores, detector, rows.dataset.files)
     else:
-        output.write_table(found.assign(**_reasons(detector.explain(X), schema)) if flags.explain else found)
+        output.write_table(found.assign(**_reasons(detector.explain(X), schema)) if flags.explain else found, files=rows.dataset.files)
     for note in detector.notes_:
         terminal.note(note)
     terminal.say(f"{int(found['novel'].sum()):,} of {len(found):,} are novel at a false-alarm rate of {detector.false_alarm_rate_:.3g} "
@@ -77,10 +81,16 @@ def _detector(flags: Detect, config: dict[str, Any], terminal: Terminal) -> Nove
         scores = model.held_out_scores_
         if not len(scores):
             raise InvalidParameterError(f"no rows were held out in the training of {flags.run}: nothing says how low a normal score is",
-                                        expected="--normal FILE with normal rows that the model was not trained on", got="none")
+                                        expected="--normal FILE with normal rows that the model was not trained on", got="none",
+                                        hint=f"or fit again with {FEWEST_HELD_OUT} or more rows held out: of {5 * FEWEST_HELD_OUT} rows "
+                                             "--train.validation 0.2 does that")
     else:
-        rows = read_rows(flags.normal, model, config, size_of(flags.size), terminal).X
-        scores, normal = model.score_samples(rows), take(rows, np.arange(min(NORMAL_ROWS, len(rows))))
+        rows = read_rows(flags.normal, model, config, size_of(flags.size), terminal)
+        if is_training_data(rows.dataset, config):
+            instead = ", or leave --normal away" if len(model.held_out_scores_) else ""
+            terminal.note(f"{flags.normal} holds the rows that the model was trained on: they look more normal to it than new ones, more "
+                          f"than {rate:g} of which will be called novel. Give others{instead}")
+        scores, normal = model.score_samples(rows.X), take(rows.X, np.arange(min(NORMAL_ROWS, len(rows.X))))
     detector = NoveltyDetector.calibrated(model, scores, normal, false_alarm_rate=rate)
     detector.unseen = flags.unseen or "error"
     detector.set_rate(rate)
@@ -104,9 +114,9 @@ def _reasons(parts: Any, schema: Any) -> dict[str, Any]:
     return reasons
 
 
-def _draw(output: Output, X: np.ndarray, scores: np.ndarray, detector: NoveltyDetector) -> None:
-    """The most novel images with their rows (from 0), the most novel first; below each its parts, white where it is most novel, and its
-    p-value."""
+def _draw(output: Output, X: np.ndarray, scores: np.ndarray, detector: NoveltyDetector, files: Sequence[str]) -> None:
+    """The most novel images with their files or rows (from 0), the most novel first; below each its parts, white where it is most novel,
+    and its p-value."""
     top = detector.model_.schema_.blocks[0].top
     order = np.argsort(scores, kind="stable")[:PICTURES]
     worst = X[order]
@@ -115,5 +125,6 @@ def _draw(output: Output, X: np.ndarray, scores: np.ndarray, detector: NoveltyDe
         parts = np.repeat(parts.sum(-1, keepdims=True), worst.shape[-1], axis=-1)
     heat = top * parts / np.maximum(parts.max(axis=tuple(range(1, parts.ndim)), keepdims=True), 1e-12)
     p_values = detector.p_values_of(scores[order])
-    captions = [f"row {i}" for i in order], [f"p {p:.2g}" for p in p_values]
+    names = [f"row {i}" if not files else files[i] if len(files[i]) <= CAPTION else f"…{files[i][1 - CAPTION:]}" for i in order]
+    captions = names, [f"p {p:.2g}" for p in p_values]
     output.write_images(worst, None, top=top, rows=[worst, heat], captions=captions)

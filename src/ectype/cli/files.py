@@ -114,14 +114,17 @@ class Output:
         """A device or a pipe, such as /dev/stdout."""
         return self.path.exists() and not self.path.is_file()
 
-    def write_table(self, X: Any, y: pd.Series | None = None, columns: Sequence[str] = ()) -> None:
-        """Rows, and the condition they were made under: a column of its own (in the order of ``columns``), or ``y`` of an NPZ."""
+    def write_table(self, X: Any, y: pd.Series | None = None, columns: Sequence[str] = (), *, files: Sequence[str] = ()) -> None:
+        """Rows, and the condition they were made under: a column of its own (in the order of ``columns``), or ``y`` of an NPZ. ``files``,
+        which the rows are about, are the first column, but of arrays, which hold numbers alone."""
         frame = as_frame(X)
         if self.format in ARRAY_FORMATS:
             numbers = [pd.to_numeric(column).to_numpy(np.float64, na_value=np.nan) for _, column in frame.items()]
             with whole(self.path) as f:
                 _write_arrays(f, self.format, np.column_stack(numbers), y)
             return
+        if files:
+            frame = pd.concat([pd.Series(files, name="file"), frame], axis=1)
         if y is not None:
             frame = frame.assign(**{str(y.name): y.to_numpy()})
             frame = frame[[c for c in columns if c in frame.columns] or frame.columns]
@@ -201,8 +204,13 @@ def file_names(n: int, y: pd.Series | None, suffix: str) -> list[str]:
     names = [f"{i:0{digits}}{suffix}" for i in range(n)]
     if y is None:
         return names
-    folders = [re.sub(r"[^\w .-]", "_", str(v)).strip(". ") or "_" for v in y]
+    folders = [re.sub(r"[^\w .-]", "_", str(v)).strip(". ") or "_" for v in _text(y)]
     return [f"{folder}/{name}" for folder, name in zip(folders, names, strict=True)]
+
+
+def _text(y: pd.Series) -> np.ndarray:
+    """Labels, with the empty text for a blank."""
+    return y.astype(object).where(y.notna(), "").to_numpy()
 
 
 def _wav(wave: np.ndarray, rate: int) -> bytes:
@@ -223,7 +231,7 @@ def _write_arrays(f: IO[bytes], suffix: str, x: np.ndarray, y: pd.Series | None)
     if suffix == ".npy":
         np.save(f, x, allow_pickle=False)
         return
-    labels = {} if y is None else {"y": y.to_numpy().astype(str) if y.dtype.kind not in "biuf" else y.to_numpy()}
+    labels = {} if y is None else {"y": _text(y).astype(str) if y.dtype.kind not in "biuf" else y.to_numpy()}
     np.savez_compressed(f, x=x, **labels)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +18,9 @@ from ..data.describe import signal_shape
 from ..data.schema import Schema
 from ..data.sources import Dataset, load
 from ..errors import EctypeError, InvalidParameterError
+from ..estimator import condition_schema
 from ..spec import Budget, annotations, validate
+from ..train.loop import FEWEST_HELD_OUT, share_to_hold_out
 from . import INTERRUPTED
 from .flags import Source, leading, option_values, optional, parse, with_options
 from .options import constructor_arguments, fitting, prose
@@ -57,7 +60,7 @@ def fit(argv: list[str]) -> int:
     name = registry.entry(name or parse(AnyFit, argv, "fit").model).name
     cls = registry.load(name)
     options = fitting(cls)
-    flags = parse(with_options(Fit, options), rest, "fit", subject=name, about=prose(cls.__doc__)[0])
+    flags = parse(with_options(Fit, options), rest, "fit", subject=name, about=prose(cls.__doc__)[0], family=name)
     terminal = Terminal(quiet=flags.quiet)
     arguments = constructor_arguments(cls, option_values(flags, options))
     validate(cls.__name__, arguments, annotations(cls.__init__))        # before data are read: they can be large
@@ -66,7 +69,9 @@ def fit(argv: list[str]) -> int:
     dataset = load(flags.data, **flags.reading, quiet=flags.quiet)
     X, y, kinds = _training_data(dataset, model, flags)
     config = resolved(name, arguments, flags.seed, dataset, flags.data, flags.reading, y)
-    _introduce(dataset, Schema.fit(X, kinds=kinds), terminal)
+    schema = Schema.fit(X, kinds=kinds)
+    _introduce(dataset, schema, () if y is None else condition_schema(y).notes, terminal)
+    _say_if_none_is_held_out(dataset.n_rows, model.training_of(schema).validation, terminal)
     if not dataset.is_table and dataset.label and not model.conditional:
         terminal.note(f"labels of {'images' if dataset.is_image else 'signals'} are used by a conditional model only (--conditional)")
     state = claim(flags.out, config, overwrite=flags.overwrite)
@@ -96,7 +101,7 @@ def _training_data(dataset: Dataset, model: Any, flags: Fit) -> tuple[Any, pd.Se
     return dataset.features, y, {c: k for c, k in kinds.items() if c != y.name}
 
 
-def _introduce(dataset: Dataset, schema: Schema, terminal: Terminal) -> None:
+def _introduce(dataset: Dataset, schema: Schema, of_condition: Sequence[str], terminal: Terminal) -> None:
     if schema.is_image:
         b = schema.blocks[0]
         size = f"images, {b.height}x{b.width}, {COLOURS.get(b.channels, f'{b.channels} channels')}"
@@ -105,8 +110,16 @@ def _introduce(dataset: Dataset, schema: Schema, terminal: Terminal) -> None:
     else:
         size = f"rows, {len(schema.blocks)} columns"
     terminal.say(f"{dataset.name}: {dataset.n_rows:,} {size}")
-    for note in dict.fromkeys((*dataset.notes, *schema.notes)):
+    for note in dict.fromkeys((*dataset.notes, *schema.notes, *of_condition)):
         terminal.note(note)
+
+
+def _say_if_none_is_held_out(n: int, validation: float, terminal: Terminal) -> None:
+    if validation and int(n * validation) < FEWEST_HELD_OUT:
+        share = share_to_hold_out(n)
+        remedy = f"--train.validation {share:g} holds {int(n * share)} out" if share else f"it takes {2 * FEWEST_HELD_OUT} rows"
+        terminal.note(f"no rows are held out, for a curve, early stopping and `ectype detect`: {validation:g} of {n} rows are fewer than "
+                      f"{FEWEST_HELD_OUT}; {remedy}")
 
 
 def _train(model: Any, X: Any, y: Any, kinds: dict[str, str] | str, folder: Path, terminal: Terminal, *, command: str, name: str) -> int:

@@ -16,12 +16,13 @@ import tyro
 from tyro.conf import Positional, arg
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from .. import registry
 from ..data.dense import signal_rate
 from ..data.schema import KINDS
 from ..errors import InvalidParameterError
 from ..spec import annotations, describe
 from . import COMMANDS
-from .options import Option, without_none
+from .options import Option, fitting, without_none
 from .terminal import colourful
 
 F = TypeVar("F")
@@ -96,8 +97,12 @@ def leading(argv: Sequence[str], fits: Callable[[str], bool]) -> tuple[str | Non
     return (None, argv) if at is None else (argv[at], argv[:at] + argv[at + 1:])
 
 
-def parse(flags: type[F], argv: Sequence[str], command: str, *, subject: str = "", about: str = "") -> F:
-    """The values of a dataclass of flags. Leaves by SystemExit after ``--help`` (0) and after saying what is wrong (2)."""
+def parse(flags: type[F], argv: Sequence[str], command: str, *, subject: str = "", about: str = "", family: str = "",
+          options_of: Callable[[type], list[Option]] = fitting) -> F:
+    """The values of a dataclass of flags. Leaves by SystemExit after ``--help`` (0) and after saying what is wrong (2).
+
+    family : whose flags there are, read off its class by ``options_of``: of a flag that it has not, it is said which families have it.
+    """
     help_page, complaint = _Page(), _Page()
     about = about or COMMANDS[command].summary
     try:
@@ -106,6 +111,8 @@ def parse(flags: type[F], argv: Sequence[str], command: str, *, subject: str = "
                             config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone), registry=TYPES)
     except SystemExit:
         _complain_of_value(flags, complaint)
+        if family:
+            _complain_of_flag(family, options_of, complaint)
         raise
     finally:
         sys.stdout.write(help_page.getvalue())
@@ -128,18 +135,27 @@ def _left_away_or(hint: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
 
 def _complain_of_value(flags: type, complaint: _Page) -> None:
     """Where the parser could not read a flag's value, say so in the words of the setting's own constraint."""
-    text = " ".join(line.strip(" │╭╮╰╯─") for line in complaint.getvalue().splitlines())
-    match = re.search(r"Error parsing (--[\w.-]+): .*?(\[.*?\]|'[^']*') ", text)
+    match = re.search(r"Error parsing (--[\w.-]+): .*?(\[.*?\]|'[^']*') ", complaint.text)
     if match is None:
         return
     path, hint = match[1].removeprefix("--").replace("-", "_").split("."), flags
     for name in path:
         hint = annotations(hint).get(name) if dataclasses.is_dataclass(hint) else None
     if hint is not None:
-        complaint.seek(0)
-        complaint.truncate()
+        complaint.clear()
         raise InvalidParameterError(f"{match[1]} cannot be read", expected=describe(without_none(hint)),
                                     got=match[2].replace("', '", " ").strip("[']"))
+
+
+def _complain_of_flag(family: str, options_of: Callable[[type], list[Option]], complaint: _Page) -> None:
+    """Where the parser does not know a flag that other families have, say which."""
+    match = re.search(r"Unrecognized options: (--[\w.-]+)", complaint.text)
+    flag = match[1].replace("_", "-") if match else ""
+    able = [n for n in registry.names() if flag in {o.flag for o in options_of(registry.load(n))}]
+    if able:
+        complaint.clear()
+        raise InvalidParameterError(f"{family} has no {flag}",
+                                    hint=f"these have it: {', '.join(able)}; `ectype models {family}` shows what {family} has")
 
 
 def _gathered(argv: Sequence[str], lists: Sequence[str] = ("--drop", "--kind", "--models")) -> list[str]:
@@ -164,6 +180,15 @@ class _Page(io.StringIO):
 
     def isatty(self) -> bool:
         return colourful(sys.__stdout__) and colourful(sys.__stderr__)
+
+    @property
+    def text(self) -> str:
+        """The words, without the box around them."""
+        return " ".join(line.strip(" │╭╮╰╯─") for line in self.getvalue().splitlines())
+
+    def clear(self) -> None:
+        self.seek(0)
+        self.truncate()
 
 
 def with_options(flags: type[F], options: Sequence[Option]) -> type[F]:

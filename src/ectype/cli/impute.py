@@ -13,7 +13,7 @@ from ..errors import CapabilityError, InvalidParameterError
 from ..estimator import load_model
 from ..spec import Interval, PositiveInt
 from ..uses import imputation
-from .apply import MOST_PAIRS, PAIRS_IN_A_ROW, Applied, _output, _write
+from .apply import MOST_PAIRS, PAIRS_IN_A_ROW, Applied, _output, _write, with_whole_numbers
 from .files import in_rows
 from .flags import optional, parse, size_of
 from .runs import read_config, read_rows
@@ -43,7 +43,7 @@ def impute(argv: list[str]) -> int:
         able = ", ".join(n for n in registry.names() if "impute" in registry.load(n).capabilities)
         raise CapabilityError(f"{type(model).__name__} cannot impute", hint=f"these can: {able}")
     output = _output(flags, model)
-    rows = read_rows(flags.data, model, config, size_of(flags.size), terminal, strict=False)
+    rows = read_rows(flags.data, model, config, size_of(flags.size), terminal, strict=False, blanks=True)
     if rows.condition is not None and rows.condition.isna().any():
         terminal.note(f"{int(rows.condition.isna().sum())} rows have no {rows.condition.name}: the condition is not filled in")
     if model.schema_.is_table and flags.mask is not None:
@@ -61,7 +61,8 @@ def impute(argv: list[str]) -> int:
         given, made = (in_rows(v[:MOST_PAIRS], PAIRS_IN_A_ROW) for v in (shown, X))
         pairs = [row for pair in zip(given, made, strict=True) for row in pair]
     if rows.table is not None:                  # the table as it was, with what the model does not know
-        output.write_table(rows.table.assign(**{c: X[c].to_numpy() if X[c].dtype.kind != "M" else X[c] for c in X.columns}))
+        table = rows.table.assign(**{c: X[c].to_numpy() if X[c].dtype.kind != "M" else X[c] for c in X.columns})
+        output.write_table(with_whole_numbers(table, model.schema_))
     else:
         _write(output, X, rows.condition, model, config, pairs, beside=rows.X)
     if flags.out != "-":

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import os
 import re
 import textwrap
 import types
@@ -101,12 +102,12 @@ def _settings(function: Callable, but: tuple[str, ...]) -> list[inspect.Paramete
 
 
 def without_none(hint: Any) -> Any:
-    """``int`` of ``int | None``, also where more is annotated."""
+    """``int`` of ``int | None``, also where more is annotated; of text or a path the text, which a word is."""
     if typing.get_origin(hint) is typing.Annotated and type(None) in typing.get_args(typing.get_args(hint)[0]):
         return without_none(typing.get_args(hint)[0])
     if typing.get_origin(hint) not in (typing.Union, types.UnionType):
         return hint
-    return functools.reduce(lambda a, b: a | b, [a for a in typing.get_args(hint) if a is not type(None)])
+    return functools.reduce(lambda a, b: a | b, [a for a in typing.get_args(hint) if a not in (type(None), os.PathLike)])
 
 
 def entries(doc: str | None) -> dict[str, str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +131,8 @@ class Rows:
 
     X: Any
     condition: pd.Series | None
+    dataset: Dataset
+    """As they were read."""
     labels: pd.Series | None = None
     """Where the data have any, whether the model saw them or not."""
     table: pd.DataFrame | None = None
@@ -138,10 +140,12 @@ class Rows:
 
 
 def read_rows(source: str, model: Any, config: Mapping[str, Any], size: tuple[int, ...] | None, terminal: Terminal, *,
-              strict: bool = True) -> Rows:
-    """Read data in the way of the run's own. It is said which columns the model does not know, and which cells cannot be read.
+              strict: bool = True, blanks: bool = False) -> Rows:
+    """Read data in the way of the run's own. It is said which columns the model does not know, and which cells count as blank because they
+    cannot be read.
 
     strict : values of a table that the model cannot take (new categories, blanks where the training had none) are an error.
+    blanks : the caller takes blanks where the training had none, too.
     """
     reading, schema, condition_name = config.get("data", {}), model.schema_, config.get("condition")
     like = schema.reading | ({condition_name: model.condition_.blocks[0].reading} if model.condition_ and condition_name else {})
@@ -153,16 +157,24 @@ def read_rows(source: str, model: Any, config: Mapping[str, Any], size: tuple[in
     X = dataset.X
     if schema.is_signal:
         condition = _condition_of(dataset, X, model, config, terminal)
-        return Rows(_signals(dataset, schema, config, terminal), condition, _labels_of(dataset, X, config))
+        return Rows(_signals(dataset, schema, config, terminal), condition, dataset, _labels_of(dataset, X, config))
     if isinstance(X, np.ndarray) and X.ndim == 2 and schema.container == "dataframe" and X.shape[1] == len(schema.columns):
         X = pd.DataFrame(X, columns=schema.columns)
     schema.encode(X[:1] if not schema.is_table else X if strict else X[:0])     # says more of what is wrong than scikit-learn's checks
     condition = _condition_of(dataset, X, model, config, terminal)
     labels = _labels_of(dataset, X, config)
     if not isinstance(X, pd.DataFrame):
-        return Rows(X, condition, labels)
+        return Rows(X, condition, dataset, labels)
     X = X.rename(columns=str)
-    return Rows(_known_columns(X, schema, condition, terminal), condition, labels, X)
+    return Rows(_known_columns(X, schema, condition, terminal, blanks), condition, dataset, labels, X)
+
+
+def is_training_data(dataset: Dataset, config: Mapping[str, Any]) -> bool:
+    """Whether these are the very rows of the run, by their fingerprint, after the columns that were left out; false where it has none."""
+    reading, X = config.get("data", {}), dataset.X
+    if isinstance(X, pd.DataFrame):
+        X = X.drop(columns=[c for c in X.columns if str(c) in (reading.get("drop") or ())])
+    return replace(dataset, X=X).fingerprint == reading.get("fingerprint")
 
 
 def _signals(dataset: Dataset, schema: Schema, config: Mapping[str, Any], terminal: Terminal) -> np.ndarray:
@@ -199,17 +211,18 @@ def _labels_of(dataset: Dataset, X: Any, config: Mapping[str, Any]) -> pd.Series
     return dataset.y
 
 
-def _known_columns(X: pd.DataFrame, schema: Schema, condition: pd.Series | None, terminal: Terminal) -> pd.DataFrame:
+def _known_columns(X: pd.DataFrame, schema: Schema, condition: pd.Series | None, terminal: Terminal, blanks: bool) -> pd.DataFrame:
     used = {*schema.columns, *([] if condition is None else [str(condition.name)])}
     extra = [c for c in X.columns if c not in used]
     if extra:
         terminal.note(f"columns that the model does not know are not used: {some(extra, 8)}")
     for block in schema.blocks:
-        say_unreadable(block, X[block.name], terminal)
+        say_unreadable(block, X[block.name], terminal, blanks=blanks)
     return X[schema.columns]
 
 
-def say_unreadable(block: Block, column: pd.Series, terminal: Terminal) -> None:
-    """Tell of cells with words in a column of numbers or dates, which count as blanks."""
-    if block.type == "number" and (found := block.unreadable(column)):
+def say_unreadable(block: Block, column: pd.Series, terminal: Terminal, *, blanks: bool = False) -> None:
+    """Tell of cells with words in a column of numbers or dates, which count as blanks where training had some, or ``blanks`` are taken.
+    Elsewhere they are an error, which tells of them."""
+    if block.type == "number" and (block.missing or blanks) and (found := block.unreadable(column)):
         terminal.note(f"{column.name}: what is no {block.what.removesuffix('s')} counts as blank: {found}")

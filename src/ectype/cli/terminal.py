@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TextIO
@@ -48,6 +49,15 @@ class Terminal:
         self.console.print(f"error: {first}", style="bold red", soft_wrap=True)
         for line in [*more, *([f"hint: {hint}"] if hint else [])]:
             self.console.print(line, soft_wrap=True)
+
+    @contextmanager
+    def noting(self, category: type[Warning]) -> Iterator[None]:
+        """Within a ``with`` block, warnings of a category are notes."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", category)
+            others = warnings.showwarning
+            warnings.showwarning = lambda what, kind, *at: self.note(str(what)) if issubclass(kind, category) else others(what, kind, *at)
+            yield
 
     @contextmanager
     def progress(self) -> Iterator[Line]:

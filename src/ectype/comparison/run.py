@@ -72,7 +72,7 @@ def compare(source: Any, *, models: Sequence[str] | None = None, budget: Any = B
     :class:`DataFileError` for a folder that cannot be written, that another run is writing, or that holds a comparison with other
     settings, and what the data raise.
     """
-    names = [registry.entry(name).name for name in dict.fromkeys(models if models is not None else registry.compared())]
+    names = list(dict.fromkeys(registry.entry(name).name for name in (registry.compared() if models is None else models)))
     if not names:
         raise InvalidParameterError("no models to compare", expected=f"some of {', '.join(registry.names())}", got="none")
     for what, value in (("seeds", seeds), ("jobs", 1 if jobs is None else jobs)):

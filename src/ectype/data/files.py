@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -38,9 +38,18 @@ ADVICE = {
 }
 
 
-def read(path: Path, *, kinds: Mapping[str, str] | None = None, size: tuple[int, ...] | None = None,
-         ) -> tuple[Any, pd.Series | None, list[str]]:
-    """Rows, images or :class:`~ectype.data.waves.Recordings`, labels where the file holds them apart, and notes.
+class Content(NamedTuple):
+    """Rows, images or :class:`~ectype.data.waves.Recordings`; labels where they are apart from them; notes; and the file of each picture or
+    recording, as a path below the folder or in the zip."""
+
+    X: Any
+    y: pd.Series | None
+    notes: list[str]
+    files: tuple[str, ...] = ()
+
+
+def read(path: Path, *, kinds: Mapping[str, str] | None = None, size: tuple[int, ...] | None = None) -> Content:
+    """What a file or a folder holds.
 
     ``size`` is the height and width of pictures, or the samples of a recording. Raises :class:`DataFileError` for what cannot be read.
     """
@@ -63,7 +72,7 @@ def read(path: Path, *, kinds: Mapping[str, str] | None = None, size: tuple[int,
     if not data:
         raise DataFileError(f"{path.name} is empty", expected="a header line and at least 2 rows")
     if data.startswith(b"\x93NUMPY"):
-        return read_npy(data)
+        return Content(*read_npy(data))
     if is_idx(data[:4]):
         return _read_idx_pair(path, data)
     if data.startswith(b"PAR1"):
@@ -73,7 +82,7 @@ def read(path: Path, *, kinds: Mapping[str, str] | None = None, size: tuple[int,
                             hint="give the folder that holds it")
     else:
         frame, notes = read_text_table(data, kinds=kinds)
-    return frame, None, notes
+    return Content(frame, None, notes)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -87,7 +96,7 @@ def read_bytes(path: Path) -> bytes:
         raise DataFileError(f"{path} cannot be read", got=e.strerror or str(e)) from e
 
 
-def _read_folder(folder: Path, size: tuple[int, ...] | None) -> tuple[Any, pd.Series | None, list[str]]:
+def _read_folder(folder: Path, size: tuple[int, ...] | None) -> Content:
     pictures, waves = folder_entries(folder, SUFFIXES), folder_entries(folder, WAVES)
     if pictures or waves:
         return _read_entries(pictures, waves, size)
@@ -97,40 +106,40 @@ def _read_folder(folder: Path, size: tuple[int, ...] | None) -> tuple[Any, pd.Se
                         got=some(files, 3) if files else "no files", hint=hint)
 
 
-def _read_entries(pictures: list[Entry], waves: list[Entry], size: tuple[int, ...] | None) -> tuple[Any, pd.Series | None, list[str]]:
+def _read_entries(pictures: list[Entry], waves: list[Entry], size: tuple[int, ...] | None) -> Content:
     """The pictures or the recordings, whichever are more."""
     if len(pictures) >= len(waves):
-        X, y, notes = read_pictures(pictures, size=size)
-        return X, y, notes + ([f"left out, beside the pictures: {len(waves)} WAV files"] if waves else [])
-    X, y, notes = read_waves(waves, size=size)
-    return X, y, notes + ([f"left out, beside the recordings: {len(pictures)} pictures"] if pictures else [])
+        X, y, notes, files = read_pictures(pictures, size=size)
+        return Content(X, y, notes + ([f"left out, beside the pictures: {len(waves)} WAV files"] if waves else []), files)
+    X, y, notes, files = read_waves(waves, size=size)
+    return Content(X, y, notes + ([f"left out, beside the recordings: {len(pictures)} pictures"] if pictures else []), files)
 
 
-def _read_recording(path: Path, data: bytes, size: tuple[int, ...] | None) -> tuple[Any, pd.Series | None, list[str]]:
+def _read_recording(path: Path, data: bytes, size: tuple[int, ...] | None) -> Content:
     if size is None:
         raise DataFileError(f"{path.name} is a single recording", expected="a folder or a zip of WAV files",
                             hint="give the folder that holds it, or cut it into windows: --size 4000 (size=4000)")
-    return read_waves([(PurePosixPath(path.name), lambda: data)], size=size)
+    return Content(*read_waves([(PurePosixPath(path.name), lambda: data)], size=size))
 
 
 def _read_zip(path: Path, data: bytes, kinds: Mapping[str, str] | None, size: tuple[int, ...] | None,
-              ) -> tuple[Any, pd.Series | None, list[str]]:
+              ) -> Content:
     """An NPZ, a zip of pictures or WAV files, or a zip with a single table in it."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         names = [n for n in archive.namelist() if not n.endswith("/") and not n.startswith("__MACOSX")]
         if names and all(n.endswith(".npy") for n in names):
-            return read_npz(data)
+            return Content(*read_npz(data))
         pictures, waves = zip_entries(archive, SUFFIXES), zip_entries(archive, WAVES)
         if pictures or waves:
             return _read_entries(pictures, waves, size)
         if len(names) == 1 and PurePosixPath(names[0]).suffix.lower() in (".csv", ".tsv", ".txt", ".data"):
             frame, notes = read_text_table(archive.read(names[0]), kinds=kinds)
-            return frame, None, [f"the table is {names[0]} in the zip", *notes]
+            return Content(frame, None, [f"the table is {names[0]} in the zip", *notes])
     raise DataFileError(f"{path.name} holds no pictures", expected="a zip of pictures or WAV files, or of one CSV",
                         got=some(names, 3) if names else "nothing", hint="unpack it and give the file that you mean")
 
 
-def _read_idx_pair(path: Path, data: bytes) -> tuple[Any, pd.Series | None, list[str]]:
+def _read_idx_pair(path: Path, data: bytes) -> Content:
     array = read_idx(data)
     if array.ndim == 1:
         raise DataFileError(f"{path.name} holds labels", expected="images or rows", got=f"shape {array.shape}",
@@ -138,12 +147,12 @@ def _read_idx_pair(path: Path, data: bytes) -> tuple[Any, pd.Series | None, list
     X, notes = as_data(array)
     beside = labels_beside(path)
     if beside is None:
-        return X, None, notes
+        return Content(X, None, notes)
     y = as_labels(read_idx(read_bytes(beside)), name="y")
     if len(y) != len(X):
         raise DataFileError("images and labels do not match", expected=f"{len(X):,} labels, as in {path.name}",
                             got=f"{len(y):,} in {beside.name}")
-    return X, y, [*notes, f"labels are read from {beside.name}"]
+    return Content(X, y, [*notes, f"labels are read from {beside.name}"])
 
 
 def labels_beside(images: Path) -> Path | None:

@@ -30,8 +30,8 @@ UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, 
 
 
 def read_pictures(entries: Sequence[Entry], *, size: tuple[int, int] | None = None,
-                  ) -> tuple[np.ndarray, pd.Series | None, list[str]]:
-    """Images, their labels (the sub-folder's name) and notes.
+                  ) -> tuple[np.ndarray, pd.Series | None, list[str], tuple[str, ...]]:
+    """Images, their labels (the sub-folder's name), notes, and the file of each.
 
     ``size = (H, W)`` cuts each picture centrally to that shape and resizes it. Without it all must have one size, else
     :class:`DataError` lists the sizes. Raises :class:`DataFileError` where no picture can be read.
@@ -73,7 +73,7 @@ def read_pictures(entries: Sequence[Entry], *, size: tuple[int, int] | None = No
         notes.append(f"cut centrally and resized to {size[0]}x{size[1]}: {len(good) - sizes[tuple(size)]} of {len(good)} pictures")
     images, more = _stack(pictures)
     labels, remark = folder_labels(good, "picture")
-    return images, labels, notes + more + remark
+    return images, labels, notes + more + remark, tuple(map(str, good))
 
 
 @dataclass

@@ -11,7 +11,7 @@ import difflib
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ class Dataset:
     and ``y`` is that column. ``y`` may be there without ``label``: the labels of images and signals, the target of a bundled table.
     ``truth`` is the density that the rows were drawn from, where it is known. ``notes`` say what was inferred or cleaned. ``signal`` is
     the ``kinds`` that ``Schema.fit`` needs for signals, ``"signal"`` or ``"signal@RATE"``, and None for tables and images.
+    ``files`` are those that the rows come from, where each picture or recording has its own.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Dataset:
     truth: Truth | None = None
     notes: tuple[str, ...] = ()
     signal: str | None = None
+    files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.n_rows:
@@ -116,7 +118,7 @@ def load(source: Any, *, label: str | None = None, kinds: Mapping[str, str] | st
     Raises :class:`UnknownNameError` for a name, a column or a label that does not exist, and :class:`DataError` or
     :class:`DataFileError` for data that cannot be used, saying what was expected.
     """
-    truth, signal = None, None
+    truth, signal, files = None, None, ()
     if isinstance(kinds, str):
         whole_kind(kinds)
         kinds, signal = None, kinds
@@ -131,14 +133,14 @@ def load(source: Any, *, label: str | None = None, kinds: Mapping[str, str] | st
         else:
             path = _existing(text)
             name = path.resolve().name.removesuffix(".gz").rsplit(".", 1)[0] if path.is_file() else path.resolve().name
-            X, y, notes = read(path, kinds={**(like or {}), **(kinds or {})}, size=size)
+            X, y, notes, files = read(path, kinds={**(like or {}), **(kinds or {})}, size=size)
     else:
         name, X, y, notes = "data", as_container(source), None, []
     if isinstance(X, Recordings):
         X, signal = X.samples, f"signal@{X.rate}"
         _require(kinds or (), ())
     if signal is not None:
-        return _signals(name, X, y, label, signal, drop, notes)
+        return replace(_signals(name, X, y, label, signal, drop, notes), files=files)
     X = _without(X, drop)
     if kinds and isinstance(X, pd.DataFrame):
         _require(kinds, X.columns)
@@ -146,7 +148,7 @@ def load(source: Any, *, label: str | None = None, kinds: Mapping[str, str] | st
         X, y, extra = _with_label(X, y, label)
         if extra and truth is not None:
             truth, notes = None, [*notes, f"with the column {label!r} the known density no longer applies"]
-    return Dataset(name, X, y, label, truth, tuple(notes))
+    return Dataset(name, X, y, label, truth, tuple(notes), files=files)
 
 
 def _signals(name: str, X: Any, y: pd.Series | None, label: str | None, signal: str, drop: Sequence[str], notes: list[str]) -> Dataset:

@@ -40,8 +40,9 @@ class Recordings:
     rate: int
 
 
-def read_waves(entries: Sequence[Entry], *, size: tuple[int, ...] | None = None) -> tuple[Recordings, pd.Series | None, list[str]]:
-    """Recordings, their labels (the sub-folder's name) and notes.
+def read_waves(entries: Sequence[Entry], *, size: tuple[int, ...] | None = None,
+               ) -> tuple[Recordings, pd.Series | None, list[str], tuple[str, ...]]:
+    """Recordings, their labels (the sub-folder's name), notes, and the file of each.
 
     ``size = (L,)`` cuts each file into consecutive windows of L samples and drops the remainder. Without it all must have one length,
     else :class:`DataError` lists the lengths. Raises :class:`DataError` for several rates, or numbers of channels, and
@@ -78,8 +79,9 @@ def read_waves(entries: Sequence[Entry], *, size: tuple[int, ...] | None = None)
     notes += more
     if np.abs(samples).max() > 1:
         notes.append("floats beyond ±1 are kept as they are")
-    labels, remark = folder_labels([good[i] for i in rows], "recording")
-    return Recordings(samples, next(iter(rates))), labels, notes + remark
+    files = [good[i] for i in rows]
+    labels, remark = folder_labels(files, "recording")
+    return Recordings(samples, next(iter(rates))), labels, notes + remark, tuple(map(str, files))
 
 
 def decode_wave(data: bytes) -> tuple[int, np.ndarray]:

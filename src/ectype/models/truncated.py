@@ -51,12 +51,15 @@ References
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from ..data.blocks import block_to_dict
 from ..data.schema import Schema
 from ..errors import InvalidParameterError, SchemaMismatchError
 from ..estimator import BATCH, GenerativeModel, load
@@ -83,11 +86,12 @@ class TruncatedObjective(DDPMObjective):
     toned: ClassVar[Mapping[int, Mapping[str, Any]]] = {1: {}, 2: {}, 4: {}}
     to_tone = 1024          # a sample costs a few evaluations only
 
-    def __init__(self, schema: Schema, condition: Schema | None, net: Net, start: float, *, teacher: str | None = None):
+    def __init__(self, schema: Schema, condition: Schema | None, net: Net, start: float, *,
+                 teacher: str | os.PathLike | None = None):
         super().__init__(schema, condition, "cosine", net, drop_condition=0.0)
         self.kind = "table" if schema.is_table else schema.container
         self.start, self.last, self.teacher = start, max(start, TRAINED), teacher
-        self.data = [None if s is None else s.to_dict() for s in (schema, condition)]
+        self.data = _described(schema, condition)
         self.spreads = nn.ModuleDict({str(k): Spread(self.shape, self.rough.basis.shape[1]) for k in self.toned} if schema.is_image else {})
 
     def mixture(self, condition: Schema | None, net: Net) -> LocalGaussians:
@@ -102,7 +106,7 @@ class TruncatedObjective(DDPMObjective):
         else:
             self.rough.load_state_dict(known.rough.state_dict())
 
-    def _learn_from(self, folder: str, alike: float) -> DDPMObjective:
+    def _learn_from(self, folder: str | os.PathLike, alike: float) -> DDPMObjective:
         """Take over the denoiser of a saved DDPM, and the scales that it knows; what else it knows is returned.
 
         alike : how much its means and deviations of the features may differ, in deviations. Two fits of the same rows hold out different
@@ -117,7 +121,7 @@ class TruncatedObjective(DDPMObjective):
         if given[0] != given[1]:
             raise SchemaMismatchError("the teacher and this model are not told the same", hint="make both conditional, or neither",
                                       expected=f"conditional={given[0]}, as the teacher", got=f"conditional={given[1]}")
-        same = [None if s is None else s.to_dict() for s in (teacher.schema_, teacher.condition_)] == self.data
+        same = _described(teacher.schema_, teacher.condition_) == self.data
         if not same or max((known.center - self.center).abs().max() / self.scale.min(), (known.scale / self.scale - 1).abs().max()) > alike:
             raise SchemaMismatchError("the teacher has learnt from other data",
                                       hint="fit both on the same rows, read in the same way (pictures in the same size)")
@@ -156,6 +160,11 @@ class TruncatedObjective(DDPMObjective):
         super().conclude(x, c)
 
 
+def _described(schema: Schema, condition: Schema | None) -> list[dict[str, Any] | None]:
+    """What a model's rows are, and its condition, whatever that is called."""
+    return [schema.to_dict(), None if condition is None else block_to_dict(replace(condition.blocks[0], name=""))]
+
+
 def _in_words(model: GenerativeModel) -> str:
     """A model by its class and the settings that are not the default ones."""
     plain = type(model)().get_params(deep=False)
@@ -184,8 +193,9 @@ class TruncatedDiffusion(GenerativeModel):
     presets = DDPM.presets
     sampling_presets = {"1step": {"steps": 1}}
 
-    def __init__(self, *, start: Annotated[float, Interval(0, 1, open_low=True, open_high=True)] | None = None, teacher: str | None = None,
-                 conditional: bool = False, net: Net = Net(), train: Train = Train(), random_state: Any = None):
+    def __init__(self, *, start: Annotated[float, Interval(0, 1, open_low=True, open_high=True)] | None = None,
+                 teacher: str | os.PathLike | None = None, conditional: bool = False, net: Net = Net(), train: Train = Train(),
+                 random_state: Any = None):
         self.start = start
         self.teacher = teacher
         self.conditional = conditional

@@ -47,6 +47,7 @@ CHECKPOINT_EVERY_S = 30.0
 REPORT_EVERY_S = 0.2
 PATIENT_STEPS = 2000        # at least; a curve can be flat for long at the start
 HELD_OUT_ROWS = 2000        # at most; more would cost time and change nothing
+FEWEST_HELD_OUT = 10        # or none: fewer would say nothing
 
 Reporter = Callable[[dict[str, Any]], None]
 
@@ -101,15 +102,21 @@ class Parts:
 
 
 def _order(n: int, settings: Train, seed: int) -> tuple[Tensor, int]:
-    """The rows in a random order, and how many of the first are held out; fewer than ten would say nothing."""
+    """The rows in a random order, and how many of the first are held out."""
     held = min(int(n * settings.validation), HELD_OUT_ROWS)
-    return torch.randperm(n, generator=rng.generator(seed, "held out")), held if held >= 10 else 0
+    return torch.randperm(n, generator=rng.generator(seed, "held out")), held if held >= FEWEST_HELD_OUT else 0
 
 
 def held_out_rows(n: int, settings: Train, seed: int) -> Tensor:
     """Which of ``n`` rows :func:`train` holds out with these settings and this seed."""
     order, held = _order(n, settings, seed)
     return order[:held]
+
+
+def share_to_hold_out(n: int) -> float | None:
+    """The smallest ``validation``, in hundredths, with which some of ``n`` rows are held out; None where even a half is too few."""
+    share = math.ceil(100 * FEWEST_HELD_OUT / n) / 100
+    return share if share <= 0.5 else None
 
 
 def train(objective: Objective, x: Tensor, c: Tensor | None, settings: Train, seed: int, *, folder: Path | None = None,

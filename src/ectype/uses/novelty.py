@@ -62,7 +62,7 @@ from ..errors import CalibrationWarning, CapabilityError, DataError, InvalidPara
 from ..estimator import load_model
 from ..saved import DETECTOR, MEMORY, WEIGHTS
 from ..spec import Interval, annotations, validate
-from ..train.loop import Reporter
+from ..train.loop import FEWEST_HELD_OUT, Reporter
 from ..train.reconstruction import Coder
 from .neighbours import DenoisingNeighbours, by_column, columns_of
 
@@ -89,7 +89,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         false_alarm_rate : α, the share of normal rows that may be called novel.
         calibration : how rows are set aside for the threshold: ``"split"`` (a fifth of them, at most 2,000 or 2/α), ``"cross"`` (five
             folds, six fits) or ``"auto"``: a split where it leaves at least 2/α rows, else folds.
-        unseen : what a category that no normal row had does, or a blank where none had one: ``"error"``, or ``"novel"``: its row is.
+        unseen : what a category that no normal row had does, or a blank (a cell that cannot be read) where none had one: ``"error"``, or
+            ``"novel"``: its row is.
             With ``"error"`` the rate is one among rows of known values: no others calibrate. With ``"novel"`` it is one among all rows,
             and a new category counts only in columns where normal rows seldom bring one (``ignored_`` names the others).
         random_state : seed of the split and, where it has none of its own, of the model.
@@ -180,7 +181,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         cells ``(n, columns)`` of the calibration rows have a new category, for which nothing was taken from the score yet."""
         n = len(scores)
         if not n:
-            raise DataError("there are no normal rows to calibrate on", expected="scores of at least one row", got="none")
+            raise DataError("there are no normal rows to calibrate on", expected="scores of at least one row", got="none",
+                            hint=f"a fit holds rows out where its share of them, Train(validation=…), is {FEWEST_HELD_OUT} or more")
         self.n_calibration_, self.normal_ = n, normal
         self._scores, self._new = _ranked(scores), np.zeros((n, len(self.model_.schema_.blocks)), bool) if new is None else new
         return self.set_rate(self.false_alarm_rate)
