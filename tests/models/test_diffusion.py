@@ -11,10 +11,10 @@ from torch import nn
 import ectype
 from ectype.data.schema import Schema
 from ectype.errors import InvalidParameterError
-from ectype.models.diffusion import STEPS, DDPMObjective
+from ectype.models.diffusion import BEGIN, STEPS, DDPMObjective
 from ectype.prob.schedule import Schedule
 from ectype.prob.solvers import ancestral_step, ddim_step, dpm_step
-from ectype.rng import Shared
+from ectype.rng import Rows, Shared
 from ectype.spec import Net
 
 from .conftest import SMALL, assert_gaussian, labels, numbers
@@ -615,3 +615,35 @@ def test_of_pictures_the_network_corrects_the_mean_of_the_mixture(prediction):
     torch.testing.assert_close(seen[0][:, :2], torch.cat([x_t, mean], dim=1))
     low, high = seen[0][:, 2], seen[0][:, 3]
     assert (low[0, x[0, 0] > 30] == 1).all() and (high[0, x[0, 0] < 220] == -1).all() and (low[0, x[0, 0] == 0].abs() < 1).all()
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+@pytest.mark.parametrize(("sampler", "steps"), [("ancestral", 7), ("dpm", 2), ("dpm", 3), ("dpm", 20), ("dpm", 500)])
+def test_sampling_of_pictures_begins_where_the_mixture_is_as_good(schedule, sampler, steps):
+    schema = Schema.fit(np.random.default_rng(0).integers(0, 256, (50, 6, 6), dtype=np.uint8))
+    made, table = DDPMObjective(schema, None, schedule, SMALL), DDPMObjective(numbers(2)[0], None, schedule, SMALL)
+    times = made.times(steps, sampler)
+    assert len(times) == steps + 1 and times[-1] == 0 and (times.diff() < 0).all()
+    assert float(made.schedule.log_snr(times[:1])) == pytest.approx(BEGIN, abs=0.02) and table.times(steps, sampler)[0] == 1
+
+
+def test_it_begins_with_rows_of_the_mixture_made_noisy():
+    """Whose mean and covariance are α m and α² S + σ² I, with m and S those of the pictures; of a class, those of its pictures."""
+    r = np.random.default_rng(0)
+    c = r.integers(0, 2, 3000)
+    X = np.clip(r.normal(90 + 80 * c[:, None], 12, (3000, 9)), 0, 255).reshape(-1, 3, 3).astype(np.uint8)
+    X[:, 0] = X[:, 1]                                                       # two rows of pixels that are the same
+    schema, given = Schema.fit(X), labels(n=3000, k=2)[0]
+    x, c = torch.from_numpy(schema.encode(X)), torch.from_numpy(c)[:, None].float()
+    made = DDPMObjective(schema, given, "cosine", SMALL)
+    torch.manual_seed(0)
+    made.prepare(x, c)
+    t = torch.tensor(0.5)
+    alpha, sigma = (float(v) for v in made.clock(t[None]))
+    f = made.scaled(x).flatten(1)
+    for which in (0.0, 1.0):
+        begun = made.begin(Rows(0, 0, 20_000), torch.full((20_000, 1), which), t).flatten(1)
+        own = f[c[:, 0] == which]
+        torch.testing.assert_close(begun.mean(0), alpha * own.mean(0), atol=0.04, rtol=0)
+        torch.testing.assert_close(torch.cov(begun.T), alpha**2 * torch.cov(own.T) + sigma**2 * torch.eye(9), atol=0.05, rtol=0)
+    assert torch.equal(made.begin(Rows(0, 0, 5), c[:5], torch.tensor(1.0)), Rows(0, 0, 5).normal(1, 3, 3))

@@ -1,9 +1,10 @@
-"""The tone curve: levels as frequent as the real ones, in their order, channel by channel. Histograms: a picture's own levels."""
+"""The tone curve: levels as frequent as the real ones, in their order, channel by channel. Histograms: a picture's own levels.
+Spread: the deviations of training pictures."""
 
 import pytest
 import torch
 
-from ectype.prob.tone import LEVELS_KEPT, REFERENCES, Histograms, Tone
+from ectype.prob.tone import EDGE, GAIN, LEVELS_KEPT, REFERENCES, Histograms, Spread, Tone
 
 
 def images(values):
@@ -126,3 +127,54 @@ def test_the_nearest_levels_are_found_in_any_arithmetic():
     plain = histograms(f)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(histograms(f), plain)
+
+
+def smooth(n, deviations, mean=0.0, seed=0):
+    """Pictures of 4 × 4 pixels around a grey, with these deviations along fixed directions."""
+    g = torch.Generator().manual_seed(9)
+    basis = torch.linalg.qr(torch.randn(16, len(deviations), generator=g))[0]
+    h = torch.randn(n, len(deviations), generator=torch.Generator().manual_seed(seed)) * torch.tensor(deviations)
+    return images(mean + h @ basis.T), basis
+
+
+ENDS = torch.tensor(-50.0), torch.tensor(50.0), torch.tensor(EDGE)         # black and white are far away
+
+
+def test_a_spread_is_the_identity_until_it_is_fitted():
+    f, basis = smooth(10, [1.0, 0.5])
+    torch.testing.assert_close(Spread((1, 4, 4), 2)(f, basis, *ENDS), f)
+
+
+def test_deviations_and_mean_become_the_real_ones_and_the_rest_stays():
+    made, basis = smooth(50_000, [1.0, 0.5, 0.25, 0.1], mean=0.3)
+    spread = Spread((1, 4, 4), 3)
+    spread.fit(made, torch.full((16,), 0.1), basis[:, :3], torch.tensor([1.2, 0.5, 0.3]).square())
+    out = spread(made, basis[:, :3], *ENDS).flatten(1)
+    torch.testing.assert_close(out.mean(0), torch.full((16,), 0.1), atol=1e-4, rtol=0)
+    h = (out - 0.1) @ basis
+    torch.testing.assert_close(h.std(0), torch.tensor([1.2, 0.5, 0.3, 0.1]), rtol=0.01, atol=0)
+    before = (made.flatten(1) - made.flatten(1).mean(0)) @ basis
+    torch.testing.assert_close(h[:, 3], before[:, 3], atol=1e-4, rtol=0)
+    assert (torch.corrcoef(torch.cat([h, before], dim=1).T)[:4, 4:].diagonal() > 0.9999).all()
+
+
+def test_a_spread_does_not_exceed_its_bounds():
+    made, basis = smooth(2000, [1.0, 1.0])
+    spread = Spread((1, 4, 4), 2)
+    spread.fit(made, torch.zeros(16), basis, torch.tensor([100.0, 1e-4]))
+    torch.testing.assert_close(spread.gain, torch.tensor([GAIN, 1 / GAIN]))
+
+
+def test_black_and_white_stay_and_grey_moves_in_proportion():
+    made, basis = smooth(2000, [0.2])
+    spread = Spread((1, 4, 4), 1)
+    spread.fit(made, torch.full((16,), 0.4), basis, torch.tensor([0.04]))
+    f = images(torch.linspace(-1, 1, 16))
+    black, white, edge = torch.tensor(-1.0), torch.tensor(1.0), torch.tensor(0.5)
+    moved = (spread(f, basis, black, white, edge) - f).flatten()
+    whole = (spread(f, basis, *ENDS) - f).flatten()
+    assert moved[0] == 0 and moved[15] == 0 and (whole.abs() > 0.1).any()
+    weight = ((f.flatten() + 1) / 0.5).clamp(0, 1) * ((1 - f.flatten()) / 0.5).clamp(0, 1)
+    torch.testing.assert_close(moved, whole * weight, atol=1e-6, rtol=0)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close((spread(f, basis, black, white, edge) - f).flatten(), moved, atol=1e-6, rtol=0)

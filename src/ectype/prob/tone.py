@@ -31,7 +31,7 @@ REFERENCES = 2000       # training pictures whose levels are kept
 LEVELS_KEPT = 1024      # of each channel at most, at equal steps of probability
 COMPARED = 64           # of these, when the nearest reference is looked for
 GAIN = 1.5              # at most, and its inverse at least
-EDGE = 128 / 255        # of [-1, 1]: from this distance of black and of white on, 64 of 255 levels, all is added, and nothing to blank paper
+EDGE = 128 / 255        # of [-1, 1]: at this distance from black and from white, 64 of 255 levels, all is added, and nothing there
 
 
 class Tone(nn.Module):
