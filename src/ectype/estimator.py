@@ -450,7 +450,8 @@ def condition_schema(y: Any) -> Schema:
     """What labels or quantities are that a model is conditioned on, by the name that they bring. A blank is a value of its own."""
     values = _labels(y)
     blank = int(values.isna().sum())
-    if values.dtype.kind == "f" and blank and (values.dropna() % 1 == 0).all():        # whole numbers, which pandas keeps as 2.0
+    known = values.dropna()
+    if values.dtype.kind == "f" and blank and ((known % 1 == 0) & (known.abs() < 2.0**53)).all():       # whole numbers, kept as 2.0
         values = values.astype("Int64")
     whole = values.dtype.kind in "iu" and values.nunique() <= MAX_CLASSES
     schema = Schema.fit(values.to_frame(), kinds={values.name: "categorical"} if whole else None)

@@ -7,8 +7,10 @@ import torch
 
 import ectype
 from ectype.errors import InvalidParameterError, SchemaMismatchError
+from ectype.models.diffusion import DDPMObjective
 from ectype.models.truncated import END, TruncatedObjective
 from ectype.prob.local import LocalGaussians
+from ectype.prob.tone import EDGE
 from ectype.rng import Rows
 from ectype.spec import Net
 
@@ -248,3 +250,23 @@ def test_rough_rows_of_a_table_have_the_scale_of_the_teacher(tmp_path):
     rough = [made.unscaled(made.rough.sample(Rows(0, 0, 20_000), None, None, made.scaled, made.center, made.scale)) for made in (o, alone)]
     torch.testing.assert_close(rough[0].mean(0), rough[1].mean(0), atol=0.04, rtol=0)
     torch.testing.assert_close(rough[0].std(0), rough[1].std(0), atol=0.04, rtol=0)
+
+
+def test_pictures_are_spread_as_training_pictures_are():
+    """By as much as their number of steps needs, and less of it where there are more steps; concluding again finds the same."""
+    X = np.clip(np.random.default_rng(0).normal(128, 40, (300, 1, 1)) + np.random.default_rng(1).normal(0, 10, (300, 6, 6)), 0, 255)
+    model = ectype.TruncatedDiffusion(train=ectype.Train(budget="30steps"), net=SMALL, random_state=0).fit(X.astype(np.uint8))
+    made = model.objective_
+    black, white = ((end - made.center) / made.scale for end in (-1.0, 1.0))
+    for steps, k in ((1, 1), (2, 2), (3, 2), (4, 4), (8, 4)):
+        plain = DDPMObjective.generate(made, Rows(0, 0, 20), None, steps=steps, sampler="dpm", eta=0.0)
+        spread = made.spreads[str(k)]
+        expected = spread(plain, made.rough.basis, black, white, EDGE / made.scale, k / steps)
+        assert (spread.gain != 1).any() and not torch.allclose(expected, plain, atol=1e-3)
+        torch.testing.assert_close(made.generate(Rows(0, 0, 20), None, steps=steps), expected)
+    before = made.spreads["4"].gain.clone()
+    x = torch.from_numpy(model.schema_.encode(X.astype(np.uint8)))
+    torch.manual_seed(1)
+    with torch.no_grad():
+        made.conclude(x, None)
+    torch.testing.assert_close(made.spreads["4"].gain, before, atol=0.15, rtol=0)

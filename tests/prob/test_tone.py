@@ -4,6 +4,7 @@ Spread: the deviations of training pictures."""
 import pytest
 import torch
 
+from ectype.prob.local import FLOOR
 from ectype.prob.tone import EDGE, GAIN, LEVELS_KEPT, REFERENCES, Histograms, Spread, Tone
 
 
@@ -161,8 +162,10 @@ def test_deviations_and_mean_become_the_real_ones_and_the_rest_stays():
 def test_a_spread_does_not_exceed_its_bounds():
     made, basis = smooth(2000, [1.0, 1.0])
     spread = Spread((1, 4, 4), 2)
-    spread.fit(made, torch.zeros(16), basis, torch.tensor([100.0, 1e-4]))
+    spread.fit(made, torch.zeros(16), basis, torch.tensor([100.0, 0.01]))
     torch.testing.assert_close(spread.gain, torch.tensor([GAIN, 1 / GAIN]))
+    spread.fit(made, torch.zeros(16), basis, torch.tensor([100.0, FLOOR]))
+    assert spread.gain[1] == 1                                              # a floor is no deviation
 
 
 def test_black_and_white_stay_and_grey_moves_in_proportion():
@@ -176,5 +179,6 @@ def test_black_and_white_stay_and_grey_moves_in_proportion():
     assert moved[0] == 0 and moved[15] == 0 and (whole.abs() > 0.1).any()
     weight = ((f.flatten() + 1) / 0.5).clamp(0, 1) * ((1 - f.flatten()) / 0.5).clamp(0, 1)
     torch.testing.assert_close(moved, whole * weight, atol=1e-6, rtol=0)
+    torch.testing.assert_close((spread(f, basis, black, white, edge, 0.25) - f).flatten(), moved / 4, atol=1e-6, rtol=0)
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close((spread(f, basis, black, white, edge) - f).flatten(), moved, atol=1e-6, rtol=0)

@@ -152,7 +152,7 @@ def _complain_of_flag(family: str, options_of: Callable[[type], list[Option]], c
     match = re.search(r"Unrecognized options: (--[\w.-]+)", complaint.text)
     flag = match[1].replace("_", "-") if match else ""
     able = [n for n in registry.names() if flag in {o.flag for o in options_of(registry.load(n))}]
-    if able:
+    if able and family not in able:         # else it is left out of this command, whose own complaint says more
         complaint.clear()
         raise InvalidParameterError(f"{family} has no {flag}",
                                     hint=f"these have it: {', '.join(able)}; `ectype models {family}` shows what {family} has")

@@ -119,9 +119,7 @@ class DDPMObjective(Denoising):
     @property
     def first(self) -> float:
         """The time at which sampling begins."""
-        if not self.corrects:
-            return 1.0
-        return float(self.schedule.time_of(torch.tensor(max(BEGIN, self.schedule.low), device=self.center.device)))
+        return float(self.schedule.time_of(torch.tensor(BEGIN, device=self.center.device))) if self.corrects else 1.0
 
     def times(self, steps: int, sampler: Sampler = "ddim") -> Tensor:
         """Equal steps in t; DPM-Solver++ has them in λ, in which it integrates, up to −2 log tan(π / 2n), where equal steps of the cosine
@@ -129,11 +127,13 @@ class DDPMObjective(Denoising):
         beginning."""
         if sampler != "dpm" or steps < 3:
             return torch.linspace(self.first, 0, steps + 1, device=self.center.device)
-        most = min(-2 * math.log(math.tan(math.pi / (2 * steps))), self.schedule.high - GAP)
-        low = max(BEGIN, self.schedule.low) if self.corrects else max(-most, self.schedule.low + GAP)
-        inner = self.schedule.time_of(torch.linspace(low, max(most, low + GAP), steps if self.corrects else steps - 1,
-                                                     device=self.center.device))
-        return torch.cat([*([] if self.corrects else [inner.new_ones(1)]), inner, inner.new_zeros(1)])
+        most = -2 * math.log(math.tan(math.pi / (2 * steps)))
+        high = min(most, self.schedule.high - GAP)
+        if self.corrects:
+            inner = torch.linspace(BEGIN, high, steps, device=self.center.device)
+            return torch.cat([self.schedule.time_of(inner), inner.new_zeros(1)])
+        inner = torch.linspace(max(-most, self.schedule.low + GAP), high, steps - 1, device=self.center.device)
+        return torch.cat([inner.new_ones(1), self.schedule.time_of(inner), inner.new_zeros(1)])
 
     # -- losses ----------------------------------------------------------------------------------------------------------------
 
@@ -236,7 +236,8 @@ class DDPMObjective(Denoising):
 
 
 class DDPM(GenerativeModel):
-    """Denoising diffusion: a network that removes noise, applied again and again from pure noise to a row.
+    """Denoising diffusion: a network that removes noise, applied again and again from pure noise to a row (of pictures and signals, from
+    Gaussians with noise).
 
     Parameters
         schedule : ``"cosine"``, ``"linear"`` or ``"learned"``: how fast the noise grows with t; the last goes with ``loss="bound"``.

@@ -43,9 +43,10 @@ found and 99 % of the samples lay within 3 σ of one, in five of five seeds; wit
 
 Of *pictures and signals* they are told a noisy code h_t, 32 principal components with the noise of t = 0.4, and for samples h is drawn
 from a Gaussian for each cell (``prob/self_condition.py``): x = G(z, h_t, c). A denoising diffusion GAN does the same in each of a few steps
-(Xiao et al. 2022); this is its last one, with Gaussians in the place of the others. On conditional MNIST, on rows that were held out (a
-trial that ``bench/`` does not repeat; 10,000 steps, about 420 seconds of one thread; cells had 13,600 steps and were judged on the test
-file):
+(Xiao et al. 2022); this is its last one, with Gaussians in the place of the others. Each player's turn has noise of its own, so that the
+generator's picture is judged beside another noisy code of the same row than it was made from. On conditional MNIST, on rows that were held
+out (a trial that ``bench/`` does not repeat; 10,000 steps, about 420 seconds of one thread; cells had 13,600 steps and were judged on the
+test file):
 
     told                            a cell      h at t = 0.8    0.6      0.4      0.2     a cell and h at 0.6
     C2ST                            0.745       0.721           0.676*   0.660    0.672   0.713

@@ -145,17 +145,18 @@ class TruncatedObjective(DDPMObjective):
         return torch.cat([low.new_tensor([first]), even[1:], low.new_zeros(1)])
 
     def generate(self, noise: Rows, c: Tensor | None, *, steps: int) -> Tensor:
-        """Scaled features in so many evaluations; those of images spread as in as many steps, or the next larger number that is known."""
+        """Scaled features in so many evaluations; those of images spread, by a share k / ``steps`` of what k steps need."""
         f = super().generate(noise, c, steps=steps, sampler="dpm", eta=0.0)
-        known = [int(k) for k in self.spreads if int(k) >= steps]
-        if not known:
+        if not self.spreads:
             return f
+        k = self.nearest(steps)
         black, white = ((end - self.center) / self.scale for end in (-1.0, 1.0))
-        return self.spreads[str(min(known))](f, self.rough.basis, black, white, EDGE / self.scale)
+        return self.spreads[str(k)](f, self.rough.basis, black, white, EDGE / self.scale, min(1.0, k / steps))
 
     def conclude(self, x: Tensor, c: Tensor | None) -> None:
         """How far samples are spread, and then their tone curves."""
         for name, spread in self.spreads.items():
+            spread.clear()
             spread.fit(self.some(x, c, int(name))[0], self.rough.mean, self.rough.basis, self.rough.spectrum)
         super().conclude(x, c)
 

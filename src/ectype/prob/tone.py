@@ -26,6 +26,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .local import FLOOR
+
 POINTS = 2049           # of a curve, at equal steps of probability
 REFERENCES = 2000       # training pictures whose levels are kept
 LEVELS_KEPT = 1024      # of each channel at most, at equal steps of probability
@@ -139,21 +141,29 @@ class Spread(nn.Module):
         self.register_buffer("shift", torch.zeros(math.prod(shape)))            # m − m_g
         self.register_buffer("gain", torch.ones(components))                    # g
 
+    def clear(self) -> None:
+        """The identity again."""
+        self.made.zero_()
+        self.shift.zero_()
+        self.gain.fill_(1.0)
+
     def fit(self, f: Tensor, mean: Tensor, basis: Tensor, variances: Tensor) -> None:
-        """From generated pictures ``f (N, C, H, W)`` and the mean, components and variances along them of real ones."""
+        """From generated pictures ``f (N, C, H, W)`` and the mean, components and variances along them of real ones; variances at their
+        ``FLOOR`` say nothing."""
         f = f.float().flatten(1)
         self.made.copy_(f.mean(0))
         self.shift.copy_(mean - self.made)
         spread = ((f - self.made) @ basis).std(dim=0).clamp_min(1e-6)
-        self.gain.copy_((variances.sqrt() / spread).clamp(1 / GAIN, GAIN))
+        self.gain.copy_(torch.where(variances > FLOOR, (variances.sqrt() / spread).clamp(1 / GAIN, GAIN), 1.0))
 
-    def forward(self, f: Tensor, basis: Tensor, low: Tensor, high: Tensor, edge: Tensor) -> Tensor:
-        """``(B, C, H, W)``; ``low`` and ``high`` are black and white, and ``edge`` is ``EDGE``, in scaled features."""
+    def forward(self, f: Tensor, basis: Tensor, low: Tensor, high: Tensor, edge: Tensor, share: float = 1.0) -> Tensor:
+        """``(B, C, H, W)``; ``low`` and ``high`` are black and white, and ``edge`` is ``EDGE``, in scaled features. A ``share`` of what is
+        added is for more steps than it was fitted to: what these leave out falls as their number grows."""
         with torch.autocast(f.device.type, enabled=False):
             f = f.float()
             gap = f.flatten(1) - self.made
             added = (self.shift + ((gap @ basis) * (self.gain - 1)) @ basis.T).view(f.shape)
-            return f + added * ((f - low) / edge).clamp(0, 1) * ((high - f) / edge).clamp(0, 1)
+            return f + share * added * ((f - low) / edge).clamp(0, 1) * ((high - f) / edge).clamp(0, 1)
 
 
 def _quantiles(f: Tensor) -> Tensor:

@@ -273,8 +273,8 @@ class Denoising(Objective):
 
     def some(self, x: Tensor, c: Tensor | None, steps: int) -> tuple[Tensor, Tensor]:
         """Scaled features of ``to_tone`` samples in one of the numbers of steps of ``toned``, and the stored training rows whose conditions
-        they have."""
-        some = torch.linspace(0, len(x) - 1, min(len(x), self.to_tone), device=x.device).long()
+        they have; of fewer rows some are taken again."""
+        some = torch.linspace(0, len(x) - 1, self.to_tone, device=x.device).long()
         noise = Rows(int(torch.randint(2**62, ())), 0, len(some), x.device)
         return self.generate(noise, None if c is None else c[some], steps=steps, **self.toned[steps]), x[some]
 
@@ -287,7 +287,11 @@ class Denoising(Objective):
         the training picture that has the most similar, in the order that its pixels had before; of a table, as they are."""
         if not self.tones:
             return f
-        return self.histograms(self.tones[str(max((k for k in self.toned if k <= steps), default=min(self.toned)))](f), f)
+        return self.histograms(self.tones[str(self.nearest(steps))](f), f)
+
+    def nearest(self, steps: int) -> int:
+        """The number of steps of ``toned`` whose corrections are taken: the largest that is not larger, or the smallest."""
+        return max((k for k in self.toned if k <= steps), default=min(self.toned))
 
     def sample(self, noise: Rows, c: Tensor | None, *, steps: int = 50, **options: Any) -> Tensor:
         """Stored rows; options of :meth:`generate`."""
