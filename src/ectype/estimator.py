@@ -42,6 +42,7 @@ from .train.objective import Objective, n_parameters
 
 MAX_CLASSES = 100           # whole numbers in y up to this many different ones are classes, not quantities
 BATCH = 1024
+EXACT = 2.0**53             # up to which a float is exact about whole numbers
 ROUND = 32                  # batches are filled up to a multiple of it, see _batches
 
 
@@ -451,7 +452,7 @@ def condition_schema(y: Any) -> Schema:
     values = _labels(y)
     blank = int(values.isna().sum())
     known = values.dropna()
-    if values.dtype.kind == "f" and blank and ((known % 1 == 0) & (known.abs() < 2.0**53)).all():       # whole numbers, kept as 2.0
+    if values.dtype.kind == "f" and blank and ((known % 1 == 0) & (known.abs() < EXACT)).all():        # whole numbers, kept as 2.0
         values = values.astype("Int64")
     whole = values.dtype.kind in "iu" and values.nunique() <= MAX_CLASSES
     schema = Schema.fit(values.to_frame(), kinds={values.name: "categorical"} if whole else None)

@@ -16,7 +16,7 @@ from .. import registry
 from ..data.schema import Schema
 from ..data.sources import load as load_data
 from ..errors import CapabilityError, ConditionWarning, DataError, DataFileError, InvalidParameterError, UnknownNameError
-from ..estimator import family_name, load_model
+from ..estimator import EXACT, family_name, load_model
 from ..spec import PositiveInt
 from ..uses import paths
 from ..uses.pictures import code_map
@@ -30,7 +30,6 @@ from .terminal import Terminal
 PAIRS_IN_A_ROW = 16         # of originals and reconstructions in a PNG
 MOST_PAIRS = 128            # of them; a file of arrays holds all
 CHUNK = 8192                # rows between two looks at the clock; a multiple of the estimator's batches
-EXACT = 2.0**53             # up to which a float is exact about whole numbers
 MOST_COLUMNS = 20           # of a PNG in which each condition has its column
 
 

@@ -74,7 +74,7 @@ class LocalGaussians(nn.Module):
         self.each = max(1, cells // classes)
         rank, k = min(d, RANK), self.each * classes
         spectrum = (rank if d > RANK else 0) if self.is_table else min(d, SPECTRUM if restores else RANK, max(RANK, BASIS_KEPT // d))
-        self.reduces = spectrum > 0
+        self.reduces, self.restores = spectrum > 0, restores and not self.is_table
         quantities = 0 if condition is None or classes > 1 else condition.shape[0]     # of the condition; a class chooses the cell
         self.mixture = CodeMixture(rank, quantities, k)
         self.register_buffer("mean", torch.zeros(d if self.reduces else 0))
@@ -82,8 +82,8 @@ class LocalGaussians(nn.Module):
         self.register_buffer("spectrum", torch.zeros(spectrum))             # variances of the principal components
         self.register_buffer("rest", torch.zeros(()))                       # of a direction beyond them
         self.register_buffer("own", torch.zeros(d if self.reduces and self.is_table else 0))       # deviation of a number beyond them
-        self.register_buffer("axes", torch.zeros(0 if self.is_table else k, rank, rank))            # Q_k
-        self.register_buffer("lengths", torch.zeros(0 if self.is_table else k, rank))               # l_k
+        self.register_buffer("axes", torch.zeros(k if self.restores else 0, rank, rank))            # Q_k
+        self.register_buffer("lengths", torch.zeros(k if self.restores else 0, rank))               # l_k
         self.register_buffer("frequencies", torch.zeros(k, math.prod(self.shape) - d))
 
     def told(self, c: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
@@ -107,7 +107,7 @@ class LocalGaussians(nn.Module):
         cells.fit(v[some], len(x), None if which is None else which[some])
         k = torch.cat([cells.of(v[i], None if which is None else which[i]) for i in torch.arange(len(x), device=x.device).split(4096)])
         self.mixture.fit_cells(h, f_c, k)
-        if not self.is_table:
+        if self.restores:
             lengths, axes = torch.linalg.eigh(self.mixture.covariances[:, : h.shape[1], : h.shape[1]].double())
             self.lengths.copy_(lengths.clamp(min=FLOOR))
             self.axes.copy_(axes)
