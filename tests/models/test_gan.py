@@ -223,23 +223,29 @@ def test_the_penalty_of_pictures_falls_as_training_goes_on():
         assert table.gamma == 3.0
 
 
-def test_both_turns_are_about_the_same_pictures():
-    """What the generator made in the critic's turn is judged again in its own, and its gradient goes through it."""
+@pytest.mark.parametrize("clusters", [0, 2])
+def test_both_turns_are_about_the_same_pictures(clusters):
+    """What the generator made in the critic's turn is judged again in its own, beside the code of which it was made, and so is the real
+    row; its gradient goes through it."""
     schema, x = pictures()
-    objective = GANObjective(schema, None, 2, SMALL, "relativistic", 1.0)
-    made, fake = [], objective._fake
+    objective = GANObjective(schema, None, 2, SMALL, "relativistic", 1.0, clusters)
+    objective.prepare(x, None)
+    made, told, fake, given_of = [], [], objective._fake, objective.given_of
     objective._fake = lambda *a: made.append(fake(*a)) or made[-1]
+    objective.given_of = lambda *a: told.append(given_of(*a)) or told[-1]
     weights = list(objective.generator.parameters())
     torch.manual_seed(0)
     objective.loss(x, None, "critic")
     nn.init.normal_(objective.critic.head.out.weight)               # the critic has moved
     loss = objective.loss(x, None, "generator")["loss"]
-    expected = torch.nn.functional.softplus(objective.logit(objective.features.embed(x), None) - objective.logit(made[0], None)).mean()
-    assert len(made) == 1 and loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    real, generated = objective.logit(objective.features.embed(x), told[0]), objective.logit(made[0], told[0])
+    expected = torch.nn.functional.softplus(real - generated).mean()
+    assert len(made) == len(told) == 1 and loss.item() == pytest.approx(expected.item(), rel=1e-5)
     for g, e in zip(torch.autograd.grad(loss, weights, retain_graph=True), torch.autograd.grad(expected, weights), strict=True):
         torch.testing.assert_close(g, e)
     objective.loss(x, None, "generator")
-    assert len(made) == 2                                           # a turn without a critic's before it makes its own
+    assert len(made) == len(told) == 2                              # a turn without a critic's before it makes its own
+    assert clusters == 0 or not torch.equal(*told)
 
 
 def test_samples_have_the_levels_of_training_pictures():

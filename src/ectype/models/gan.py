@@ -43,8 +43,8 @@ found and 99 % of the samples lay within 3 σ of one, in five of five seeds; wit
 
 Of *pictures and signals* they are told a noisy code h_t, 32 principal components with the noise of t = 0.4, and for samples h is drawn
 from a Gaussian for each cell (``prob/self_condition.py``): x = G(z, h_t, c). A denoising diffusion GAN does the same in each of a few steps
-(Xiao et al. 2022); this is its last one, with Gaussians in the place of the others. Each player's turn has noise of its own, so that the
-generator's picture is judged beside another noisy code of the same row than it was made from. On conditional MNIST, on rows that were held
+(Xiao et al. 2022); this is its last one, with Gaussians in the place of the others. Both turns of a step have the same, so that a
+picture is judged beside the code that it was made from. On conditional MNIST, on rows that were held
 out (a trial that ``bench/`` does not repeat; 10,000 steps, about 420 seconds of one thread; cells had 13,600 steps and were judged on the
 test file):
 
@@ -143,7 +143,7 @@ class GANObjective(Objective):
         self.critic = build.critic(shape, net, cond=cond)
         self.n_noise = noise_dim + (self.generator.grain if isinstance(self.generator, ConvGenerator) else 0)
         self.wanders = schema.is_image
-        self._made: Tensor | None = None            # by the generator in the critic's turn, for its own
+        self._made: tuple[Tensor, Tensor | None] | None = None      # rows generated in the critic's turn, for the next; what was told
         self._found: Neighbourhoods | None = None   # at the last look at the held-out rows, for what is watched beside
 
     def players(self) -> dict[str, nn.Module]:
@@ -188,13 +188,20 @@ class GANObjective(Objective):
     # -- the game --------------------------------------------------------------------------------------------------------------------
 
     def loss(self, x: Tensor, c: Tensor | None, player: str) -> dict[str, Tensor]:
-        return (self._critic_loss if player == "critic" else self._generator_loss)(self.features.embed(x), self.given_of(x, c))
+        f = self.features.embed(x)
+        if player == "critic":
+            return self._critic_loss(f, self.given_of(x, c))
+        if self._made is None:
+            given = self.given_of(x, c)
+            return self._generator_loss(f, self._fake(len(f), given, f.device), given)
+        (fake, given), self._made = self._made, None
+        return self._generator_loss(f, fake, given)
 
     def _critic_loss(self, f: Tensor, given: Tensor | None) -> dict[str, Tensor]:
         n = len(f)
         with torch.set_grad_enabled(f.ndim > 2):                # pictures are dear: the generator's turn, which follows, takes the same
             fake = self._fake(n, given, f.device)
-        self._made, fake = fake if f.ndim > 2 else None, fake.detach()
+        self._made, fake = (fake, given) if f.ndim > 2 else None, fake.detach()
         m = -(-n // PENALISED) if f.ndim > 2 else n
         watched = torch.cat([f[:m], fake[:m]]).requires_grad_(self.penalty > 0)
         both = torch.cat([watched, f[m:], fake[m:]])                                        # m, m, n − m, n − m rows
@@ -214,8 +221,7 @@ class GANObjective(Objective):
         (gradient,) = torch.autograd.grad(logit.sum(), f, create_graph=True)
         return self.gamma * gradient.square().flatten(1).sum(1).mean()
 
-    def _generator_loss(self, f: Tensor, given: Tensor | None) -> dict[str, Tensor]:
-        fake, self._made = self._fake(len(f), given, f.device) if self._made is None else self._made, None
+    def _generator_loss(self, f: Tensor, fake: Tensor, given: Tensor | None) -> dict[str, Tensor]:
         logit = self.logit(fake, given)
         if self.game == "relativistic":
             with torch.no_grad():
