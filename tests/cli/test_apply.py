@@ -144,6 +144,22 @@ def test_encode_and_decode(ectype, trained, people, tmp_path):
     assert decoded.code == 0 and decoded.out == ectype("reconstruct", trained / "table", people).out
 
 
+def test_codes_of_a_folder_name_their_files(ectype, trained, tmp_path):
+    pictures = np.load(trained / "images.npz")["x"]
+    for i in range(4):
+        (tmp_path / "pictures" / str(i % 3)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pictures[i]).save(tmp_path / "pictures" / str(i % 3) / f"{i}.png")
+    answer = ectype("encode", trained / "images", tmp_path / "pictures", "--out", tmp_path / "codes.csv")
+    codes = pd.read_csv(tmp_path / "codes.csv")
+    assert answer.code == 0 and list(codes.columns) == ["file", "vae0", "vae1"]
+    assert list(codes["file"]) == ["0/0.png", "0/3.png", "1/1.png", "2/2.png"]
+    out = [tmp_path / name for name in ("with.npz", "without.npz")]
+    codes.drop(columns="file").to_csv(tmp_path / "bare.csv", index=False)
+    for path, name in zip(out, ("codes.csv", "bare.csv"), strict=True):
+        assert ectype("decode", trained / "images", tmp_path / name, "--condition", "1", "--out", path).code == 0
+    np.testing.assert_array_equal(*(np.load(path)["x"] for path in out))
+
+
 @pytest.mark.parametrize("name", ["codes.png", "codes.svg"])
 def test_codes_are_drawn(ectype, trained, people, tmp_path, name):
     answer = ectype("encode", trained / "table", people, "--out", tmp_path / name)

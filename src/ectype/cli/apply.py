@@ -21,7 +21,7 @@ from ..spec import PositiveInt
 from ..uses import paths
 from ..uses.pictures import code_map
 from . import COMMANDS
-from .files import Output, in_rows, is_numeric
+from .files import FILE, Output, in_rows, is_numeric
 from .flags import Common, leading, option_values, optional, parse, size_of, with_options
 from .options import prose, sampling
 from .runs import MODEL, Rows, read_config, read_rows
@@ -151,7 +151,7 @@ def encode(argv: list[str]) -> int:
         return 0
     codes = _in_chunks(model.transform, rows.X, rows.condition, terminal, "encoding")
     codes = pd.DataFrame(codes, columns=model.get_feature_names_out())
-    output.write_table(codes)
+    output.write_table(codes, files=rows.dataset.files)
     _done(flags, terminal, len(codes))
     return 0
 
@@ -200,6 +200,8 @@ def decode(argv: list[str]) -> int:
     flags, model, config, terminal = _begin(argv, "decode", Decode, {"encode", "decode"})
     output = _output(flags, model)
     codes = load_data(flags.codes).X
+    if isinstance(codes, pd.DataFrame) and codes.columns[0] == FILE:
+        codes = codes.drop(columns=FILE)        # of a folder, ``encode`` says which picture a row is
     if isinstance(codes, pd.DataFrame) and any(dtype.kind not in "biuf" for dtype in codes.dtypes):
         words = next(c for c in codes.columns if codes[c].dtype.kind not in "biuf")
         raise DataFileError(f"{flags.codes} holds no codes", expected="numbers, as `ectype encode` writes them",

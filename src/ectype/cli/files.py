@@ -34,6 +34,7 @@ SINGLE_FORMATS = (".zip", "/")          # a file for each: pictures, or WAV file
 IMAGE_FORMATS = (".png", ".npz", ".npy", *SINGLE_FORMATS)
 DRAWING_FORMATS = (".png", ".svg")      # of a picture about the rows
 STDOUT = "-"
+FILE = "file"                           # the column that says which file a row is about
 SMALLEST_TILE = 32                      # smaller images are enlarged, pixel by pixel, to about this
 CAPTIONED_TILE = 96                     # the same, where something is written below
 GAP, GROUND = 2, 128                    # pixels between the tiles, and their level
@@ -124,7 +125,7 @@ class Output:
                 _write_arrays(f, self.format, np.column_stack(numbers), y)
             return
         if files:
-            frame = pd.concat([pd.Series(files, name="file"), frame], axis=1)
+            frame = pd.concat([pd.Series(files, name=FILE), frame], axis=1)
         if y is not None:
             frame = frame.assign(**{str(y.name): y.to_numpy()})
             frame = frame[[c for c in columns if c in frame.columns] or frame.columns]
