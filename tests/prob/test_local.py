@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ectype.data.schema import Schema
-from ectype.prob.local import LocalGaussians
+from ectype.prob.local import FLOOR, LocalGaussians
 from ectype.prob.relax import Relaxation
 from ectype.rng import Rows
 
@@ -155,6 +155,36 @@ def test_what_is_restored_is_the_mean_given_the_noisy_row(t):
     expected = (log_gamma.softmax(1)[..., None] * (means + alpha * (covariances @ solved).squeeze(-1))).sum(1)
     found = made.restored(x_t.float().view(-1, 1, 4, 4), alpha.view(1, 1, 1, 1), sigma.view(1, 1, 1, 1))
     torch.testing.assert_close(found.flatten(1).double(), expected, atol=2e-4, rtol=0)
+
+
+def test_gaps_are_from_the_nearest_mean_of_the_class(monkeypatch):
+    """By hand: along the components that have Gaussians from the nearest of the means, along the others from the mean of all."""
+    monkeypatch.setattr("ectype.prob.local.RANK", 3)
+    schema, x = pictures()
+    made, f, _ = drawn(schema, x, cells=4, times=4.0)
+    h = (f - made.mean) @ made.basis
+    means = made.mixture.means[made.mixture.weights > 0]
+    nearest = means[torch.cdist(h[:, :3], means).argmin(1)]
+    gaps = made.gaps(f.view(-1, 1, 4, 4))
+    torch.testing.assert_close(gaps, torch.cat([h[:, :3] - nearest, h[:, 3:]], dim=1), atol=1e-4, rtol=0)
+    squares = made.squared_gaps(f.view(-1, 1, 4, 4))
+    known = made.spectrum > FLOOR                                           # the others are not taken for less
+    torch.testing.assert_close(squares[known], gaps.square().mean(0)[known], rtol=0.1, atol=0)      # one half has found the components
+    assert known.sum() > 5 and (squares[:2] < 0.5 * made.spectrum[:2]).all() and torch.equal(squares[3:], made.spectrum[3:])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(made.gaps(f.view(-1, 1, 4, 4)), gaps)
+    condition, _ = labels(n=len(x), k=2)
+    which = (torch.arange(len(x)) % 2).float()
+    classes = LocalGaussians(made.features, Relaxation(condition), 4, 2)
+    torch.manual_seed(0)
+    classes.fit(x, classes.features.embed, None, which)
+    own = classes.gaps(f.view(-1, 1, 4, 4), which)
+    h = (f - classes.mean) @ classes.basis
+    for i in (0, 1):
+        means = classes.mixture.means[2 * i : 2 * i + 2][classes.mixture.weights[2 * i : 2 * i + 2] > 0]
+        rows = which == i
+        nearest = means[torch.cdist(h[rows][:, :3], means).argmin(1)]
+        torch.testing.assert_close(own[rows][:, :3], h[rows][:, :3] - nearest, atol=1e-4, rtol=0)
 
 
 def test_beyond_the_components_it_is_wieners_filter(monkeypatch):

@@ -66,7 +66,7 @@ from ..estimator import BATCH, GenerativeModel, load
 from ..prob.local import LocalGaussians
 from ..prob.schedule import ENDS
 from ..prob.solvers import Sampler
-from ..prob.tone import EDGE, Spread
+from ..prob.tone import EDGE, Spread, between
 from ..rng import Rows
 from ..spec import Interval, Net, Train
 from ..train.noising import check_steps
@@ -92,7 +92,7 @@ class TruncatedObjective(DDPMObjective):
         self.kind = "table" if schema.is_table else schema.container
         self.start, self.last, self.teacher = start, max(start, TRAINED), teacher
         self.data = _described(schema, condition)
-        self.spreads = nn.ModuleDict({str(k): Spread(self.shape, self.rough.basis.shape[1]) for k in self.toned} if schema.is_image else {})
+        self.spreads = nn.ModuleDict({str(k): Spread(self.rough.basis.shape[1]) for k in self.toned} if schema.is_image else {})
 
     def mixture(self, condition: Schema | None, net: Net) -> LocalGaussians:
         """Of tables, too: there the rows begin."""
@@ -149,15 +149,22 @@ class TruncatedObjective(DDPMObjective):
         f = super().generate(noise, c, steps=steps, sampler="dpm", eta=0.0)
         if not self.spreads:
             return f
-        k = self.nearest(steps)
+        k, which = self.nearest(steps), self.rough.told(c)[1]
+        return self.spreads[str(k)](f, self.rough.gaps(f, which), self.rough.basis, self.between(f), min(1.0, k / steps))
+
+    def between(self, f: Tensor) -> Tensor:
+        """How far scaled pixels may be moved: 0 at black and at white, 1 at ``EDGE`` from them."""
         black, white = ((end - self.center) / self.scale for end in (-1.0, 1.0))
-        return self.spreads[str(k)](f, self.rough.basis, black, white, EDGE / self.scale, min(1.0, k / steps))
+        return between(f, black, white, EDGE / self.scale)
 
     def conclude(self, x: Tensor, c: Tensor | None) -> None:
         """How far samples are spread, and then their tone curves."""
         for name, spread in self.spreads.items():
-            spread.clear()
-            spread.fit(self.some(x, c, int(name))[0], self.rough.mean, self.rough.basis, self.rough.spectrum)
+            spread.gain.fill_(1.0)
+            f, real, given = self.some(x, c, int(name))
+            which = self.rough.told(given)[1]
+            squares = self.rough.squared_gaps(self.scaled(real), which)
+            spread.fit(f, lambda f, which=which: self.rough.gaps(f, which), self.rough.basis, self.between(f), squares)
         super().conclude(x, c)
 
 

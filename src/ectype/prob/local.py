@@ -147,12 +147,35 @@ class LocalGaussians(nn.Module):
 
     def draw(self, noise: Rows, f_c: Tensor | None, which: Tensor | None) -> tuple[Tensor, Tensor]:
         """h and k of ``noise.n`` rows, given quantities ``(n, n_cond)`` or classes ``(n,)``; a class without rows is drawn from all."""
-        among = None
-        if which is not None:
-            drawn = self.mixture.weights > 0
-            among = (torch.arange(len(drawn), device=drawn.device) // self.each == which.long()[:, None]) & drawn
-            among = torch.where(among.any(1, keepdim=True), among, drawn)
-        return self.mixture.draw(noise, f_c, among)
+        return self.mixture.draw(noise, f_c, None if which is None else self._cells_of(which))
+
+    def _cells_of(self, which: Tensor) -> Tensor:
+        """The cells that rows of the classes ``which (n,)`` may have, ``(n, K)``: those of the class that hold rows, or all that do."""
+        drawn = self.mixture.weights > 0
+        own = (torch.arange(len(drawn), device=drawn.device) // self.each == which.long()[:, None]) & drawn
+        return torch.where(own.any(1, keepdim=True), own, drawn)
+
+    def gaps(self, f: Tensor, which: Tensor | None = None) -> Tensor:
+        """Bᵀ(f − m) − μ_k of scaled pictures or signals ``f (B, *shape)``, ``(B, spectrum)``: what sets a row apart from the middle of its
+        cell, the one of its class ``which (B,)`` whose mean is the nearest. Components that have no Gaussians are those of f − m."""
+        d = self.mixture.latent_dim
+        means = self.mixture.means[:, :d]
+        among = (self.mixture.weights > 0)[None] if which is None else self._cells_of(which)
+        with torch.autocast(f.device.type, enabled=False):
+            h = self._along(f)
+            squares = means.square().sum(1) - 2 * h[:, :d] @ means.T
+        nearest = squares.masked_fill(~among, torch.inf).argmin(1)
+        return torch.cat([h[:, :d] - means[nearest], h[:, d:]], dim=1)
+
+    def _along(self, f: Tensor) -> Tensor:
+        """Bᵀ(f − m), ``(B, spectrum)``."""
+        return (f.flatten(1).float() - self.mean) @ self.basis
+
+    def squared_gaps(self, f: Tensor, which: Tensor | None = None) -> Tensor:
+        """Mean squares of the gaps, ``(spectrum,)``, of rows like the training rows ``f``: the share that they are of the squares of all
+        deviations, times the variances, which are of rows that the components were not found from."""
+        own, total = self.gaps(f, which), self._along(f)
+        return self.spectrum * (own.square().mean(0) / total.square().mean(0).clamp_min(1e-12)).clamp(max=1.0)
 
     def sample(self, noise: Rows, f_c: Tensor | None, which: Tensor | None, scaled: Callable[[Tensor], Tensor], center: Tensor,
                scale: Tensor) -> Tensor:

@@ -268,15 +268,15 @@ class Denoising(Objective):
         if self.histograms is not None:
             self.histograms.fit(x)
         for name, tone in self.tones.items():
-            f, real = self.some(x, c, int(name))
+            f, real, _ = self.some(x, c, int(name))
             tone.fit(self.unscaled(f), self.features.embed(real))
 
-    def some(self, x: Tensor, c: Tensor | None, steps: int) -> tuple[Tensor, Tensor]:
-        """Scaled features of ``to_tone`` samples in one of the numbers of steps of ``toned``, and the stored training rows whose conditions
-        they have; of fewer rows some are taken again."""
+    def some(self, x: Tensor, c: Tensor | None, steps: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Scaled features of ``to_tone`` samples in one of the numbers of steps of ``toned``, the stored training rows whose conditions
+        they have, and these; of fewer rows some are taken again."""
         some = torch.linspace(0, len(x) - 1, self.to_tone, device=x.device).long()
-        noise = Rows(int(torch.randint(2**62, ())), 0, len(some), x.device)
-        return self.generate(noise, None if c is None else c[some], steps=steps, **self.toned[steps]), x[some]
+        noise, c = Rows(int(torch.randint(2**62, ())), 0, len(some), x.device), None if c is None else c[some]
+        return self.generate(noise, c, steps=steps, **self.toned[steps]), x[some], c
 
     def unscaled(self, f: Tensor) -> Tensor:
         """Features as a :class:`~ectype.prob.relax.Relaxation` has them."""
