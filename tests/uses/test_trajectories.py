@@ -12,6 +12,7 @@ from ectype.models.diffusion import DDPM
 from ectype.models.flow_matching import FlowMatching
 from ectype.models.shortcut import Shortcut
 from ectype.models.truncated import TruncatedDiffusion
+from ectype.rng import Rows
 from ectype.spec import Net, Train
 from ectype.uses import trajectories
 
@@ -66,6 +67,20 @@ def test_the_way_back_ends_where_the_sampler_does(models, name, steps):
     ends = trajectories.as_rows(model, back.x_t[:, -1], steps=len(back.times) - 1)
     pd.testing.assert_frame_equal(ends, model.sample(16, random_state=7, steps=steps, **OPTIONS[name]), rtol=1e-4)
     assert np.array_equal(back.guess[:, -1], back.x_t[:, -1])
+
+
+@pytest.mark.parametrize("cls", [DDPM, TruncatedDiffusion])
+def test_pictures_at_the_end_pass_what_samples_pass(cls):
+    """Levels are put right, and few-step pictures are spread, as in samples under the same condition."""
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], 100)
+    X = np.clip(np.where(y, 170, 90)[:, None, None] + 25 * rng.normal(size=(200, 4, 4)), 0, 255).astype(np.uint8)
+    model = cls(conditional=True, train=Train(budget="20steps", validation=0), net=Net(width=(8, 8)), random_state=0).fit(X, y)
+    options = {"sampler": "ddim"} if cls is DDPM else {}
+    made = model.objective_.generate(Rows(7, 0, 16), model._encode_condition(1, 16), steps=3, **options).detach().numpy()
+    ends = trajectories.as_rows(model, made, steps=3, condition=1)
+    assert (ends == model.sample(16, condition=1, random_state=7, steps=3, **options)).mean() > 0.99        # a level more or less
+    assert (ends != trajectories.as_rows(model, made)).mean() > 0.3
 
 
 def test_a_few_of_the_times(models):

@@ -145,8 +145,11 @@ class TruncatedObjective(DDPMObjective):
         return torch.cat([low.new_tensor([first]), even[1:], low.new_zeros(1)])
 
     def generate(self, noise: Rows, c: Tensor | None, *, steps: int) -> Tensor:
-        """Scaled features in so many evaluations; those of images spread, by a share k / ``steps`` of what k steps need."""
-        f = super().generate(noise, c, steps=steps, sampler="dpm", eta=0.0)
+        """Scaled features in so many evaluations."""
+        return super().generate(noise, c, steps=steps, sampler="dpm", eta=0.0)
+
+    def spread(self, f: Tensor, c: Tensor | None, steps: int) -> Tensor:
+        """Pictures spread by a share k / ``steps`` of what k steps need."""
         if not self.spreads:
             return f
         k, which = self.nearest(steps), self.rough.told(c)[1]
@@ -160,7 +163,6 @@ class TruncatedObjective(DDPMObjective):
     def conclude(self, x: Tensor, c: Tensor | None) -> None:
         """How far samples are spread, and then their tone curves."""
         for name, spread in self.spreads.items():
-            spread.gain.fill_(1.0)
             f, real, given = self.some(x, c, int(name))
             which = self.rough.told(given)[1]
             squares = self.rough.squared_gaps(self.scaled(real), which)

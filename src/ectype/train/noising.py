@@ -268,8 +268,8 @@ class Denoising(Objective):
         if self.histograms is not None:
             self.histograms.fit(x)
         for name, tone in self.tones.items():
-            f, real, _ = self.some(x, c, int(name))
-            tone.fit(self.unscaled(f), self.features.embed(real))
+            f, real, given = self.some(x, c, int(name))
+            tone.fit(self.unscaled(self.spread(f, given, int(name))), self.features.embed(real))
 
     def some(self, x: Tensor, c: Tensor | None, steps: int) -> tuple[Tensor, Tensor, Tensor | None]:
         """Scaled features of ``to_tone`` samples in one of the numbers of steps of ``toned``, the stored training rows whose conditions
@@ -277,6 +277,11 @@ class Denoising(Objective):
         some = torch.linspace(0, len(x) - 1, self.to_tone, device=x.device).long()
         noise, c = Rows(int(torch.randint(2**62, ())), 0, len(some), x.device), None if c is None else c[some]
         return self.generate(noise, c, steps=steps, **self.toned[steps]), x[some], c
+
+    def spread(self, f: Tensor, c: Tensor | None, steps: int) -> Tensor:
+        """Scaled features of samples in so many steps, with stored conditions, as different from each other as training rows are; as they
+        are, unless a family knows better."""
+        return f
 
     def unscaled(self, f: Tensor) -> Tensor:
         """Features as a :class:`~ectype.prob.relax.Relaxation` has them."""
@@ -295,7 +300,7 @@ class Denoising(Objective):
 
     def sample(self, noise: Rows, c: Tensor | None, *, steps: int = 50, **options: Any) -> Tensor:
         """Stored rows; options of :meth:`generate`."""
-        f = self.generate(noise, c, steps=steps, **options)
+        f = self.spread(self.generate(noise, c, steps=steps, **options), c, steps)
         return self.features.draw(self.tone(self.unscaled(f), steps), noise)
 
     def generate(self, noise: Rows, c: Tensor | None, *, steps: int, sampler: Sampler = "ddim", eta: float | None = None,

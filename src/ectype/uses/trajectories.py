@@ -100,12 +100,14 @@ def reverse(model: GenerativeModel, n: int, steps: int, *, condition: Any = None
     return Trajectories(times.cpu().numpy().astype(np.float64), x_t, guess)
 
 
-def as_rows(model: GenerativeModel, features: np.ndarray, *, steps: int | None = None) -> Any:
+def as_rows(model: GenerativeModel, features: np.ndarray, *, steps: int | None = None, condition: Any = None) -> Any:
     """The rows nearest to features ``(N, *shape)``, as the training data come: what is beyond the range of pixels is cut off. ``steps``, of
-    features that are the end of a path of so many, lets pictures pass the tone curve that samples pass."""
+    features that are the end of a path of so many (under a ``condition``), lets pictures pass what samples pass at the end."""
     objective = _require(model)
-    f = objective.unscaled(torch.as_tensor(features, device=model._device))
-    f = f if steps is None else objective.tone(f, steps)
+    f = torch.as_tensor(features, device=model._device)
+    if steps is not None:
+        f = objective.spread(f, None if condition is None else model._encode_condition(condition, len(f)), steps)
+    f = objective.unscaled(f) if steps is None else objective.tone(objective.unscaled(f), steps)
     return model.schema_.decode(objective.features.project(f).cpu().numpy())
 
 
