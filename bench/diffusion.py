@@ -24,6 +24,7 @@ import os
 import statistics
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,9 @@ def judged(part: str, budget: dict[str, str], save: Path, trained: Path, threads
             found[f"{name}_cpu_s"] = round(time.process_time() - start, 1)
             model.save(kept)
         taught = str(known if known.exists() else kept)
-        found[name] = {"steps": model.n_steps_, "wall_s": round(model.fit_s_, 1), "parameters": model.n_parameters_}
+        found[name] = {"steps": model.n_steps_, "wall_s": round(model.fit_s_, 1), "parameters": model.n_parameters_,
+                       "trained_in_threads": model.train_.threads}
+        model.train_ = replace(model.train_, threads=1)
         for title, options in samplers.items():
             start = time.process_time()
             S = model.sample(JUDGED, random_state=0, **options)
@@ -77,7 +80,7 @@ def judged(part: str, budget: dict[str, str], save: Path, trained: Path, threads
             found[name][title] = {"rows_per_cpu_s": round(JUDGED / seconds, 2), **{k: round(float(v), 4) for k, v in values.items()},
                                   **{f"{k}_of_floor": round(values[k] / floor[k], 3)
                                      for k in ("frechet_pca", "frechet_features", "coverage", "recall")}}
-            write(f"diffusion_{part}", {"threads": threads, "budget": budget, **found})
+            write(f"diffusion_{part}", {"threads": 1, "budget": budget, **found})
     teacher = found["ddpm"]["250 steps"]
     found["beside_250_steps"] = {
         title: {k: round(found[model][title][k] / teacher[k], 3)
@@ -167,7 +170,7 @@ def main() -> None:
         found = {"grid": grid, "adult": lambda budget=budget: adult(budget)}.get(
             part, lambda part=part, budgets=budgets: judged(part, budgets, flags.save, flags.trained, flags.threads))()
         given = {"grid": {}, "adult": {"budget": budget}}.get(part, {"budget": budgets})
-        write(f"diffusion_{part}", {"threads": 1 if part in ("grid", "adult") else flags.threads, **given, **found})
+        write(f"diffusion_{part}", {"threads": 1, **given, **found})
 
 
 if __name__ == "__main__":
