@@ -56,7 +56,7 @@ test file):
 
 Pictures come from a generator that enlarges by interpolation, with noise for every pixel before its last layer (``nn/generator.py``).
 Samples are drawn from an average over the generator's weights, and in the end each gets the levels of the training picture whose levels
-are most like its own (``prob/tone.py``).
+are most like its own (``prob/tone.py``), of which those that are next to blank are drawn anew (``prob/faint.py``).
 
 **The rate of pictures does not fall.** Players that take small steps settle where the generator has found what its critic cannot see; it
 is the average over weights on their way round the equilibrium that is good. In four runs of 3,500 or 4,000 steps on MNIST and
@@ -95,6 +95,7 @@ from ..errors import InvalidParameterError
 from ..estimator import GenerativeModel
 from ..nn import build
 from ..nn.generator import ConvGenerator
+from ..prob.faint import faint
 from ..prob.neighbours import Neighbourhoods, neighbourhoods
 from ..prob.self_condition import CellCondition, CodeCondition
 from ..prob.tone import Histograms
@@ -139,6 +140,7 @@ class GANObjective(Objective):
                             CodeCondition(self.features, self.condition, clusters, classes))
         cond = self.n_cond + (0 if self.locator is None else self.locator.n)
         self.histograms = Histograms(shape, schema.blocks[0].levels) if schema.is_image else None
+        self.faint = faint(shape, schema.blocks[0].levels) if schema.is_image else None
         self.generator = build.generator(noise_dim, shape, net, cond=cond)
         self.critic = build.critic(shape, net, cond=cond)
         self.n_noise = noise_dim + (self.generator.grain if isinstance(self.generator, ConvGenerator) else 0)
@@ -259,14 +261,17 @@ class GANObjective(Objective):
                 f"sample near them; distances among samples are {last['diversity']:.0%} of those among rows")
 
     def conclude(self, x: Tensor, c: Tensor | None) -> None:
-        """The levels of training pictures."""
+        """The levels of training pictures, and those that are next to blank."""
         if self.histograms is not None:
             self.histograms.fit(x)
+        if self.faint is not None:
+            self.faint.fit(x, self.step)
 
     def sample(self, noise: Rows, c: Tensor | None) -> Tensor:
         z, uniform = noise.normal(self.n_noise), noise.uniform(self.features.n_onehot)
         f = self.generate(z, uniform, self.given_drawn(noise, c))
-        return self.features.project(f if self.histograms is None else self.histograms(f))
+        x = self.features.project(f if self.histograms is None else self.histograms(f))
+        return x if self.faint is None else self.faint(x, noise.uniform(*x.shape[1:]))
 
     def score(self, x: Tensor, c: Tensor | None, noise: Shared) -> Tensor:
         """log D(x): the critic's opinion. Not a likelihood: at the equilibrium it is the same for every row."""

@@ -132,6 +132,8 @@ class TruncatedObjective(DDPMObjective):
                                         hint="give this model the settings net of the teacher") from error
         for scale in ("center", "scale", "low", "high"):
             getattr(self, scale).copy_(getattr(known, scale))
+        if self.faint is not None:
+            self.faint.load_state_dict(known.faint.state_dict())
         return known
 
     # -- sampling ----------------------------------------------------------------------------------------------------------------------

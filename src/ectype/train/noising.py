@@ -22,7 +22,8 @@ picture takes the levels of the training picture whose levels are most like its 
 of one thread, the C2ST of a diffusion model fell from 0.73 to 0.67 by the second, with the Fréchet distances as they were; by the second
 without the first to 0.64, but with half as much again of Fréchet distance, since pale strokes stay pale. The first stretches what differs
 by a hundredth of a level to levels 0 to 3, so the order of the pixels is that from before it: on 2,000 pictures of Fashion-MNIST, held out
-and with 20 steps, the C2ST fell from 0.772 to 0.698, and nothing else changed (a trial that ``bench/`` does not repeat).
+and with 20 steps, the C2ST fell from 0.772 to 0.698, and nothing else changed (a trial that ``bench/`` does not repeat). At last, where
+there is blank paper, the levels next to blank are drawn anew (:mod:`ectype.prob.faint`).
 
 Dieleman et al., *Continuous diffusion for categorical data*, 2022, section 3. Ho & Salimans, *Classifier-free diffusion guidance*, 2022.
 """
@@ -39,6 +40,7 @@ from torch import Tensor, nn
 from ..data.schema import Schema
 from ..errors import InvalidParameterError
 from ..nn import build
+from ..prob.faint import faint
 from ..prob.local import CELLS, LocalGaussians
 from ..prob.solvers import ETA, Sampler, Variance, ancestral, ddim, dpm, heun, inpaint
 from ..prob.tone import Histograms, Tone
@@ -86,6 +88,7 @@ class Denoising(Objective):
         self.any_signs = schema.is_image or bool(signs.any())
         self.tones = nn.ModuleDict({str(steps): Tone(self.shape[0]) for steps in self.toned} if schema.is_image else {})
         self.histograms = Histograms(self.shape, schema.blocks[0].levels) if schema.is_image else None
+        self.faint = faint(self.shape, schema.blocks[0].levels) if schema.is_image else None
         self.register_buffer("signs", signs | torch.tensor(schema.is_image), persistent=False)
 
     def prepare(self, x: Tensor, c: Tensor | None) -> None:
@@ -264,9 +267,12 @@ class Denoising(Objective):
         return alpha * rough + sigma * noise.normal(*self.shape)
 
     def conclude(self, x: Tensor, c: Tensor | None) -> None:
-        """The levels of training pictures, and tone curves from ``to_tone`` of them and as many samples of their conditions."""
+        """The levels of training pictures, tone curves from ``to_tone`` of them and as many samples of their conditions, and the levels
+        next to blank."""
         if self.histograms is not None:
             self.histograms.fit(x)
+        if self.faint is not None and not self.faint.fitted:
+            self.faint.fit(x, self.step)
         for name, tone in self.tones.items():
             f, real, given = self.some(x, c, int(name))
             tone.fit(self.unscaled(self.spread(f, given, int(name))), self.features.embed(real))
@@ -301,7 +307,8 @@ class Denoising(Objective):
     def sample(self, noise: Rows, c: Tensor | None, *, steps: int = 50, **options: Any) -> Tensor:
         """Stored rows; options of :meth:`generate`."""
         f = self.spread(self.generate(noise, c, steps=steps, **options), c, steps)
-        return self.features.draw(self.tone(self.unscaled(f), steps), noise)
+        x = self.features.draw(self.tone(self.unscaled(f), steps), noise)
+        return x if self.faint is None else self.faint(x, noise.uniform(*self.shape))
 
     def generate(self, noise: Rows, c: Tensor | None, *, steps: int, sampler: Sampler = "ddim", eta: float | None = None,
                  variance: Variance = "small", guidance: float = 1.0) -> Tensor:
