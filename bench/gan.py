@@ -10,7 +10,8 @@
   (by the CNN that was trained on real pictures), coverage within each digit, and the shares of the digits.
 
 ``python -m bench.gan [grid|mnist|fashion|conditional …] [--budget 15m] [--save FOLDER] [--trained FOLDER]`` with ECTYPE_DATA_DIR, a folder
-that holds ``mnist/`` and ``fashion_mnist/``. Each part writes ``results/gan_PART.json``. Settings were chosen on parts of the training files.
+that holds ``mnist/`` and ``fashion_mnist/``. Each part writes ``results/gan_PART.json``. Settings were chosen on parts of the
+training files.
 """
 
 from __future__ import annotations

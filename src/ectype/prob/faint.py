@@ -4,6 +4,7 @@ Notation
     x_i         the level of pixel i, from 0 to L, counted from blank paper: from black, or from white where more pixels are white
     faint       a pixel with one of the first K levels, a thirty-second of all: 0 to 7 of 256
     u           the picture with all faint pixels made blank
+    s           the share of the faint pixels that are not blank, but specks
     q           which of four quarters a pixel belongs to: rows and columns even or odd
 
 Paper is seldom all blank. Where a picture was scanned, scaled or compressed there are specks of 1, 2 or 3, alone or along an edge, and
@@ -14,11 +15,12 @@ ones with an AUROC of 0.90, and of 0.78 where faint pixels were made blank in bo
 
 So their levels are drawn anew, given the rest of the picture, by a model of pixels in four passes:
 
-    p(x_faint | u) = Π_q Π_{i in q} p( x_i | u, faint pixels of the quarters before q )
+    p(x_faint | u, s) = Π_q Π_{i in q} p( x_i | u, s, faint pixels of the quarters before q )
 
 In each a small network sees of the 7 × 7 neighbourhood of i the picture u, which pixels are faint, and the levels of those that are drawn
-already; and of the whole picture which share of these is not blank, for in that pictures differ. It is fitted by cross-entropy to training
-pictures, after the model itself. With 2,000 steps (half a minute), on 2,000 pictures of Fashion-MNIST, of models that had 7 and 18 minutes
+already; and of the whole picture the share of faint pixels that are specks, for in that pictures differ. A generated picture has it from
+the training picture whose levels it was given (``prob/tone.py``). It is fitted by cross-entropy to training pictures, after the model
+itself. With 2,000 steps (half a minute), on 2,000 pictures of Fashion-MNIST, of models that had 7 and 18 minutes
 (a trial that ``bench/`` does not repeat):
 
     C2ST                    trees       CNN         both
@@ -68,17 +70,20 @@ class Faint(nn.Module):
         self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
         self.register_buffer("white", torch.zeros((), dtype=torch.bool))        # whether that is what blank paper is
 
-    def logits(self, x: Tensor, q: int) -> Tensor:
-        """Of p(x_i | …) of the pixels of quarter q, ``(B, C, K, H_q, W_q)``, from levels ``x (B, C, H, W)``; those of faint pixels in q and
-        in the quarters after it do not matter."""
+    def specks(self, x: Tensor) -> Tensor:
+        """s of levels ``x (B, C, H, W)``, ``(B, C)``."""
+        faint = x < self.k
+        return (faint & (x > 0)).sum((2, 3)) / faint.sum((2, 3)).clamp(min=1)
+
+    def logits(self, x: Tensor, q: int, share: Tensor) -> Tensor:
+        """Of p(x_i | …) of the pixels of quarter q, ``(B, C, K, H_q, W_q)``, from levels ``x (B, C, H, W)`` and the share of
+        specks ``(B, C)``; levels of faint pixels in q and in the quarters after it do not matter."""
         faint = x < self.k
         known = torch.zeros_like(faint)
         for a, b in PASSES[:q]:
             known[..., a::2, b::2] = faint[..., a::2, b::2]
         level = torch.where(known, x, 0).float()
-        spoken = (level > 0).float()
-        share = spoken.sum((2, 3)) / known.sum((2, 3)).clamp(min=1)
-        seen = torch.cat([torch.where(faint, 0, x).float() / self.top, faint.float(), level / self.k, spoken], dim=1)
+        seen = torch.cat([torch.where(faint, 0, x).float() / self.top, faint.float(), level / self.k, (level > 0).float()], dim=1)
         a, b = PASSES[q]
         h = self.see[q](F.pad(seen, (REACH,) * 4)[..., a:, b:]) + self.share[q](SHARE * share)[..., None, None]
         return self.say[q](h).unflatten(1, (-1, self.k)).float()
@@ -87,7 +92,7 @@ class Faint(nn.Module):
         """Cross-entropy of the faint pixels of quarter q of levels ``x (B, C, H, W)``, in nats for each."""
         a, b = PASSES[q]
         own = x[..., a::2, b::2].long()
-        error = F.cross_entropy(self.logits(x, q).transpose(1, 2), own.clamp(max=self.k - 1), reduction="none")
+        error = F.cross_entropy(self.logits(x, q, self.specks(x)).transpose(1, 2), own.clamp(max=self.k - 1), reduction="none")
         return (error * (own < self.k)).sum() / (own < self.k).sum().clamp(min=1)
 
     def fit(self, x: Tensor, trained: int) -> None:
@@ -122,9 +127,10 @@ class Faint(nn.Module):
         if not self.fitted:
             return x
         x = self._levels(x).clone()
+        share = self.specks(x)
         for q, (a, b) in enumerate(PASSES):
             own, u = x[..., a::2, b::2], uniform[..., a::2, b::2]
-            up_to = self.logits(x, q).softmax(2).cumsum(2)                                      # P(level ≤ k), (B, C, K, H_q, W_q)
+            up_to = self.logits(x, q, share).softmax(2).cumsum(2)                                      # P(level ≤ k), (B, C, K, H_q, W_q)
             drawn = (up_to <= u[:, :, None]).sum(2).clamp(max=self.k - 1)
             x[..., a::2, b::2] = torch.where(own < self.k, drawn.to(x.dtype), own)
         return self._levels(x)
