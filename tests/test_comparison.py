@@ -650,10 +650,10 @@ def row(title: str, marks: str, quality: float, c2st: float = 0.7, rate: float =
     return e, {**{m: "yes" if m[0] in marks else "uncertain" if m[0].upper() in marks else "no" for m in RULES}, "why": why, "scores": scores}
 
 
-def pick(rows: dict[str, tuple[dict, dict]], mixture: float = 0.3, n_test: int = 500, budget: str = "8s", jobs: int = 1) -> dict:
+def pick(rows: dict[str, tuple[dict, dict]], mixture: float = 0.3, marginals: float = 0.0, n_test: int = 500, budget: str = "8s", jobs: int = 1) -> dict:
     dummies = {"gaussian_mixture": entry(c2st=(0.8, 0.5))}
     models, marks = {n: e for n, (e, _) in rows.items()}, {n: m for n, (_, m) in rows.items()}
-    marks = marks | {"gaussian_mixture": {"scores": {"quality": {"mean": mixture, "std": 0.0}}}}
+    marks = marks | {n: {"scores": {"quality": {"mean": q, "std": 0.0}}} for n, q in (("gaussian_mixture", mixture), ("marginals", marginals))}
     return choose(models, dummies, marks, n_test, budget, jobs)
 
 
@@ -689,6 +689,8 @@ def test_samplers_of_the_same_weights_need_not_be_told_apart():
     slow, fast = row("D", "q", 0.9), row("D", "q", 0.89, rate=900.0)
     found = pick({"d": slow, "d-fast": fast, "b": row("B", "q", 0.5)})
     assert (found["name"], found["family"], found["decided"]) == ("d-fast", "D", True)
+    better = pick({"d": row("D", "q", 0.9, half=0.2), "d-fast": row("D", "q", 0.8, rate=900.0, half=0.2), "b": row("B", "q", 0.5)})
+    assert better["name"] == "d"                            # a tenth of the gap is worth waiting for, though intervals overlap
 
 
 @pytest.mark.parametrize(("budget", "more"), [("8s", "40s"), ("1m", "5m"), ("20s", "100s"), ("300steps", "1500steps"), ({"vae": "8s"}, None)])
@@ -710,6 +712,10 @@ def test_the_notes_say_what_speaks_against_the_choice():
     assert not any("Gaussian mixture" in n for n in pick(rows)["notes"])
     assert any("as good as A" in n and "70%" in n for n in pick(rows, mixture=0.7)["notes"])
     assert any("No family beats the Gaussian mixture" in n and "95%" in n and "B, 90%" in n for n in pick(rows, mixture=0.95)["notes"])
+    found = pick(rows, mixture=0.5, marginals=0.95)["notes"]
+    assert "No family beats independent marginals here: they close 95% of the gap to real data, the best family, B, 90%. Take them, or give " \
+           "the families a larger budget." in found
+    assert any(n.startswith("Independent marginals are as good as A: they close 70%") for n in pick(rows, marginals=0.7)["notes"])
     assert any("only 30 test rows" in n and "0.15" in n for n in pick(rows, n_test=30)["notes"])
     assert not any("test rows" in n for n in pick(rows)["notes"])
     shorter = {**rows, "a": (rows["a"][0] | {"family": "a", "options": {"steps": 100}}, rows["a"][1])}

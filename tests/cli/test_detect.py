@@ -63,7 +63,10 @@ def test_the_rate_moves_the_threshold(ectype, files):
         answer = ectype("detect", files / "detector", files / "new.csv", "--out", "-", "--false-alarm-rate", rate, "--quiet")
         counts.append(answer.out.count("True"))
     assert counts[0] < counts[1]
-    assert ectype("detect", files / "detector", files / "new.csv", "--false-alarm-rate", "2").code == 2
+    for words in (["detector"], ["vae", "--normal", files / "normal.csv"]):
+        for rate in ("2", "0"):
+            answer = ectype("detect", files / words[0], files / "new.csv", *words[1:], "--false-alarm-rate", rate)
+            assert answer.code == 2 and "false_alarm_rate" in answer.err.replace("-", "_")
 
 
 def test_calibration_on_a_file(ectype, files):

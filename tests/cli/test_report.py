@@ -1,5 +1,6 @@
 """`ectype report`: a comparison drawn again from its files."""
 
+import json
 import shutil
 
 import pytest
@@ -27,6 +28,14 @@ def test_each_format_is_written_and_named_on_stdout(ectype, folder, format, made
     answer = ectype("report", folder, "--format", format)
     assert answer.code == 0 and f"{folder / made}\n" in answer.out and (folder / made).stat().st_size > 0
     assert answer.err == "" and (folder / "report.html").exists() is (format == "html")
+
+
+def test_the_summary_has_the_baselines_beside_the_families(ectype, folder):
+    assert ectype("report", folder, "--format", "md").code == 0
+    text = (folder / "report.md").read_text()
+    dummies = json.loads((folder / "results.json").read_text())["dummies"]
+    places = [text.index(f"| _{label}_ |") for label in ("Real data", *(e["label"] for e in dummies.values()))]
+    assert len(places) == 5 and places == sorted(places)
 
 
 def test_the_page_comes_out_as_it_was(ectype, folder):

@@ -306,6 +306,18 @@ def test_a_column_of_dates_has_one_order_of_day_and_month(form, note):
     assert (decoded.dt.normalize() == days).all()
 
 
+def test_a_date_that_begins_with_the_year_has_the_month_next():
+    """In a column whose days stand first too: what a sample is written as is what it is read as."""
+    days = pd.Series(pd.date_range("2021-01-01", periods=300))
+    schema = Schema.fit(pd.DataFrame({"day": days.dt.strftime("%d/%m/%Y")}))
+    for form in ("%Y-%m-%d", "%Y/%m/%d", "%Y-%m-%d 00:00:00", "%d/%m/%Y"):
+        decoded = schema.decode(schema.encode(pd.DataFrame({"day": days.dt.strftime(form)})))["day"]
+        assert (decoded.dt.normalize() == days).all(), form
+    with_blanks = Schema.fit(pd.DataFrame({"day": [*days.dt.strftime("%d/%m/%Y"), None]}))
+    mixed = pd.DataFrame({"day": ["2021-03-04", "04/03/2021", None, "2021-04-03"]})
+    assert list(with_blanks.decode(with_blanks.encode(mixed))["day"].dt.month.fillna(0)) == [3, 3, 0, 4]
+
+
 def test_dates_that_do_not_tell_their_order_are_said_to():
     (note,) = Schema.fit(pd.DataFrame({"day": [f"0{m}/0{d}/2021" for m in range(1, 10) for d in range(1, 10)]})).notes
     assert "no row tells" in note

@@ -84,7 +84,12 @@ def test_arrays_images_and_signals(images):
     out = ectype.impute(signals, waves[:2], known=np.stack([known, ~known]), random_state=0, steps=5)
     assert (out[0, :20] == waves[0, :20]).all() and (out[1, 20:] == waves[1, 20:]).all() and (out[0, 20:] != waves[0, 20:]).all()
 
-    for options, words in (({"known": np.ones((3, 3), bool)}, "another shape"), ({}, "a mask is needed")):
+    holes = np.where(np.arange(40) < 20, waves[:2], np.nan)
+    assert np.array_equal(ectype.impute(signals, holes, known=np.arange(40) < 20, random_state=0, steps=5)[:, :20], holes[:, :20])
+
+    odd = np.ones(images.shape[1:3]) * np.where(np.arange(8) < 4, 1, -1)
+    for options, words in (({"known": np.ones((3, 3), bool)}, "another shape"), ({}, "a mask is needed"), ({"known": odd}, "got -1"),
+                           ({"known": np.where(odd > 0, 1, np.nan)}, "got nan"), ({"known": 0.5 * (odd > 0)}, "got 0.5")):
         with pytest.raises(InvalidParameterError, match=words):
             ectype.impute(pictures, images[:3], **options)
     with pytest.raises(DataError, match="nothing is known of rows 0, 1"):

@@ -74,9 +74,9 @@ def _detector(flags: Detect, config: dict[str, Any], terminal: Terminal) -> Nove
         detector.unseen = flags.unseen or detector.unseen
         if flags.normal is not None:
             raise InvalidParameterError("a saved detector is calibrated already", expected="no --normal", got=flags.normal)
-        return detector.set_rate(flags.false_alarm_rate or detector.false_alarm_rate)
+        return detector.set_rate(detector.false_alarm_rate if flags.false_alarm_rate is None else flags.false_alarm_rate)
     model = load_model(flags.run)
-    rate, normal = flags.false_alarm_rate or 0.05, None
+    rate, normal = 0.05 if flags.false_alarm_rate is None else flags.false_alarm_rate, None
     if flags.normal is None:
         scores = model.held_out_scores_
         if not len(scores):

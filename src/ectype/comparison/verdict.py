@@ -7,7 +7,8 @@ Family A is *ahead of* family B
 3. if it has at least as many, the intervals of quality overlap, and its interval of coverage lies above B's.
 
 The pick is the one family that none is ahead of. Where there are several, they cannot be told apart with the budget at hand, and the
-verdict says so. Speed has a mark of its own, and decides nothing else but between samplers of the same weights. A dummy is never picked.
+verdict says so. Speed has a mark of its own, and decides nothing else but between samplers of the same weights that are about as good. A
+dummy is never picked.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from .marks import NO, RULES, UNCERTAIN, YES, count, mean_of
 FEW_ROWS = 200              # with fewer, chance plays a part that must be said
 MORE = 5                    # times the budget that is suggested where it was too small to tell
 KNOWN = (("GAN", "gan"), ("Diffusion", "ddpm"), ("VAE", "vae"), ("Normalizing flow", "flow"), ("Few-step model", "truncated"))
+BASELINES = {"gaussian_mixture": ("the Gaussian mixture", "is", "the mixture"), "marginals": ("independent marginals", "are", "them")}
+ALIKE = 0.05                # of the gap to real data: a faster sampler of the same weights that closes so much less is preferred
 CELLS = {"high_quality": "quality", "fast_sampling": "speed", "mode_coverage": "coverage"}
 Rows = Mapping[str, Any]
 
@@ -36,7 +39,7 @@ def known_table(models: Rows, marks: Rows) -> list[dict[str, Any]]:
 def choose(models: Rows, dummies: Rows, marks: Rows, n_test: int, budget: Any = None, jobs: int = 1) -> dict[str, Any]:
     """``{name, family, decided, candidates, try_budget, reason, notes}``; see the module.
 
-    The notes say what a reader should hold against the choice: a slower family that is better, a Gaussian mixture that is as good,
+    The notes say what a reader should hold against the choice: a slower family that is better, a baseline that is as good,
     a test part so small that chance decides (the standard error of an AUROC of two samples of n rows is √((2n + 1) / 12n²)).
     """
     rows = [n for n in models if n in marks]
@@ -57,11 +60,11 @@ def choose(models: Rows, dummies: Rows, marks: Rows, n_test: int, budget: Any = 
     families: dict[str, list[str]] = {}
     for n in sorted(unbeaten, key=likelihood, reverse=True):
         families.setdefault(models[n]["family"], []).append(n)
-    leaders = [max(samplers, key=lambda n: mean_of(models[n], "rows_per_s") or 0.0) for samplers in families.values()]
+    leaders = [_sampler(samplers, models, marks) for samplers in families.values()]
     best, decided = leaders[0], len(leaders) == 1
     waiting = [e["label"] for n, e in models.items() if n == e["family"] and n not in marks and not e["error"]]
     notes = [f"Not measured yet: {', '.join(waiting)}; the same command goes on, and the verdict may change." if waiting else None,
-             _finer(best, rows, models, marks), _mixture(best, rows, models, marks)]
+             _finer(best, rows, models, marks), _baseline(best, rows, models, marks)]
     notes += [f"{e['label']} was sampled in {e['options']['steps']} steps: its own number would take many times the operations of its "
               "training; a larger budget buys it."
               for n, e in models.items() if n in marks and n == e["family"] and e["options"].get("steps")]
@@ -79,6 +82,12 @@ def choose(models: Rows, dummies: Rows, marks: Rows, n_test: int, budget: Any = 
         [_undecided(leaders, models, marks, more)]
     return {"name": best if decided else None, "family": models[best]["family"] if decided else None, "decided": decided,
             "candidates": leaders, "try_budget": more, "reason": " ".join(reason), "notes": [n for n in notes if n] + failures}
+
+
+def _sampler(samplers: Sequence[str], models: Rows, marks: Rows) -> str:
+    """Of samplers of the same weights the fastest that closes nearly as much as the best of them."""
+    quality = {n: marks[n]["scores"]["quality"]["mean"] or 0.0 for n in samplers}
+    return max((n for n in samplers if quality[n] >= max(quality.values()) - ALIKE), key=lambda n: mean_of(models[n], "rows_per_s") or 0.0)
 
 
 def is_ahead(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
@@ -156,17 +165,18 @@ def _finer(best: str, rows: Sequence[str], models: Rows, marks: Rows) -> str | N
             f"(against {quality[best]:.0%}){slower}.")
 
 
-def _mixture(best: str, rows: Sequence[str], models: Rows, marks: Rows) -> str | None:
-    """A warning where the Gaussian mixture closes as much of the gap to real data as the best row, or as any family."""
-    if "gaussian_mixture" not in marks:
+def _baseline(best: str, rows: Sequence[str], models: Rows, marks: Rows) -> str | None:
+    """A warning where the better of two baselines closes as much of the gap to real data as the best row, or as any family."""
+    def quality(n: str) -> float:
+        return marks[n]["scores"]["quality"]["mean"] or 0.0
+
+    known = [n for n in BASELINES if n in marks]
+    if not known or quality(best) > quality(simple := max(known, key=quality)):
         return None
-    quality = {n: marks[n]["scores"]["quality"]["mean"] or 0.0 for n in (*rows, "gaussian_mixture")}
-    mixture = quality.pop("gaussian_mixture")
-    if quality[best] > mixture:
-        return None
-    finest = max(quality, key=quality.__getitem__)
-    figures = f"it closes {mixture:.0%} of the gap to real data"
-    if quality[finest] > mixture:
-        return f"The Gaussian mixture is as good as {models[best]['label']}: {figures}, {models[best]['label']} {quality[best]:.0%}."
-    return (f"No family beats the Gaussian mixture here: {figures}, the best family, {models[finest]['label']}, {quality[finest]:.0%}. "
-            "Take the mixture, or give the families a larger budget.")
+    (name, are, take), finest = BASELINES[simple], max(rows, key=quality)
+    figures = f"{'it closes' if are == 'is' else 'they close'} {quality(simple):.0%} of the gap to real data"
+    if quality(finest) > quality(simple):
+        label = models[best]["label"]
+        return f"{name[0].upper()}{name[1:]} {are} as good as {label}: {figures}, {label} {quality(best):.0%}."
+    return (f"No family beats {name} here: {figures}, the best family, {models[finest]['label']}, {quality(finest):.0%}. "
+            f"Take {take}, or give the families a larger budget.")

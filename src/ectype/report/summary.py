@@ -47,6 +47,7 @@ def summary(results: Mapping[str, Any]) -> str:
              *(_figure(m, results["models"][n]["metrics"].get(m)) for m in metrics)] for n in measured]
     floor = {m: {"mean": results["floor"].get(m), **results["floor_intervals"].get(m, {})} for m in metrics}
     rows.append(["_Real data_", "", *(_figure(m, floor[m]) for m in metrics)])
+    rows += [[f"_{_plain(e['label'])}_", "", *(_figure(m, e["metrics"].get(m)) for m in metrics)] for e in results["dummies"].values()]
     lines += _table(["", "Marks", *(results["metrics"][m]["title"] for m in metrics)], rows)
     lines.append(f"Marks: {', '.join(MARKS)}; {', '.join(f'{SIGNS[k]} {WORDS[k]}' for k in ('yes', 'uncertain', 'no'))}. "
                  "In brackets: 95% intervals. C2ST: 0.5 is ideal.")

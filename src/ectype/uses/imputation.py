@@ -53,7 +53,8 @@ def impute(model: GenerativeModel, X: Any, *, known: Any = None, condition: Any 
             raise InvalidParameterError("the unknown part of a table is where it is blank", expected="no mask", got="known=…")
         filled, blank = filled_in(X, schema)
     else:
-        filled, blank = X, ~_mask(known, X.shape[: 3 if schema.is_image else 2])
+        blank = ~_mask(known, X.shape[: 3 if schema.is_image else 2])
+        filled = np.where(_over(blank, X), 0, X).astype(X.dtype)        # what is unknown may be NaN
     if not len(X):
         raise DataError("there are no rows", expected="at least one", got="none")
     able = [i for i, b in enumerate(schema.blocks) if b.type != "category" or b.values] if schema.is_table else slice(None)
@@ -111,7 +112,15 @@ def _mask(known: Any, wanted: tuple[int, ...]) -> np.ndarray:
     mask = np.asarray(known)
     if mask.shape not in (wanted, wanted[1:]):
         raise InvalidParameterError("the mask has another shape", expected=f"{wanted[1:]} or {wanted}", got=mask.shape)
+    if not np.isin(mask, (0, 1)).all():
+        raise InvalidParameterError("the mask is not of true and false", expected="true or 1 where a value is known, false or 0 elsewhere",
+                                    got=next(v for v in mask.ravel().tolist() if v not in (0, 1)))
     return np.broadcast_to(mask.astype(bool), wanted)
+
+
+def _over(blank: np.ndarray, X: np.ndarray) -> np.ndarray:
+    """The places of pixels or samples as those of ``X``, which may have channels."""
+    return blank.reshape(*blank.shape, *[1] * (X.ndim - blank.ndim))
 
 
 def _features(blank: np.ndarray, features: Relaxation, schema: Schema) -> tuple[torch.Tensor, torch.Tensor]:
@@ -136,8 +145,7 @@ def _features(blank: np.ndarray, features: Relaxation, schema: Schema) -> tuple[
 def _merged(X: Any, rows: Any, blank: np.ndarray, schema: Schema, given: Any) -> Any:
     """The given values where there are some, and the drawn ones elsewhere, under the names ``given``."""
     if not schema.is_table:
-        where = blank.reshape(*blank.shape, *[1] * (X.ndim - blank.ndim))
-        return np.where(where, rows, X).astype(X.dtype)
+        return np.where(_over(blank, X), rows, X).astype(X.dtype)
     if isinstance(X, pd.DataFrame):
         merged = X.copy()
         for i, b in enumerate(schema.blocks):
