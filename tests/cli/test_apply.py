@@ -61,6 +61,7 @@ def test_a_condition_far_outside_of_the_training_rows(ectype, tmp_path):
     assert ectype("fit", "vae", tmp_path / "train.csv", *words).code == 0
     answer = ectype("sample", tmp_path / "run", "--condition", "2000", "15")
     assert answer.code == 0 and answer.err == "note: price 2000 is far outside of the training rows, 10 to 20: what is drawn there is a guess\n"
+    assert ectype("sample", tmp_path / "run", "--condition", "2,000").out == ectype("sample", tmp_path / "run", "--condition", "2000").out
     assert ectype("sample", tmp_path / "run", "--condition", "20.9").err == ectype("sample", tmp_path / "run", "--condition", "2000", "-q").err == ""
 
 
@@ -158,6 +159,22 @@ def test_codes_of_a_folder_name_their_files(ectype, trained, tmp_path):
     for path, name in zip(out, ("codes.csv", "bare.csv"), strict=True):
         assert ectype("decode", trained / "images", tmp_path / name, "--condition", "1", "--out", path).code == 0
     np.testing.assert_array_equal(*(np.load(path)["x"] for path in out))
+
+
+def test_pictures_of_one_class_have_the_name_of_their_folder(ectype, trained, tmp_path):
+    pictures = np.load(trained / "images.npz")["x"][:3]
+    (tmp_path / "new" / "2").mkdir(parents=True)
+    for i, picture in enumerate(pictures):
+        Image.fromarray(picture).save(tmp_path / "new" / "2" / f"{i}.png")
+    model, expected = load(trained / "images"), None
+    for folder in (tmp_path / "new", tmp_path / "new" / "2"):
+        answer = ectype("score", trained / "images", folder)
+        expected = model.score_samples(pictures, condition=[2, 2, 2]) if expected is None else expected
+        assert answer.code == 0
+        np.testing.assert_allclose(_csv(answer.out)["score"], expected, rtol=1e-4)
+    (tmp_path / "new" / "2").rename(tmp_path / "new" / "up")
+    answer = ectype("score", trained / "images", tmp_path / "new")
+    assert answer.code == 2 and "no labels" in answer.err
 
 
 @pytest.mark.parametrize("name", ["codes.png", "codes.svg"])

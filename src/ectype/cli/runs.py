@@ -12,7 +12,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -197,10 +197,21 @@ def _condition_of(dataset: Dataset, X: Any, model: Any, config: Mapping[str, Any
     if isinstance(X, pd.DataFrame) and name in X.columns:
         say_unreadable(model.condition_.blocks[0], X[name], terminal)
         return X[name]
+    if dataset.y is None and (label := _one_class(dataset, model.condition_.blocks[0])) is not None:
+        return pd.Series([label] * dataset.n_rows, name="label")
     if dataset.y is None:
         raise SchemaMismatchError("the model is conditional and these data have no labels", got=f"{dataset.n_rows} rows without",
                                   expected=f"the column {name}" if name else "labels", hint="give the condition of every row")
     return dataset.y
+
+
+def _one_class(dataset: Dataset, block: Block) -> Any:
+    """The class of pictures or recordings that all lie in one folder, which bears its name; None where that is the name of none."""
+    folders = {str(PurePosixPath(file).parent) for file in dataset.files}
+    if block.type != "category" or len(folders) != 1:
+        return None
+    (folder,) = folders
+    return {str(v): v for v in block.values}.get(PurePosixPath(folder).name or dataset.name)
 
 
 def _labels_of(dataset: Dataset, X: Any, config: Mapping[str, Any]) -> pd.Series | None:
