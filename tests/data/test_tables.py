@@ -99,6 +99,25 @@ def test_a_decimal_comma_is_read_also_beside_a_few_words():
     assert frame["a"].tolist() == [f"{i}.5" for i in range(9)] + ["none"]
 
 
+@pytest.mark.parametrize(("write", "unit"), [("{:.1f}%", "%"), ("${:.2f}", "$"), ("{:.2f} €", "€"), ("{:.1f} kg", "kg"), ("£{:,.2f}", "£")])
+def test_the_unit_of_numbers_is_left_out(write, unit):
+    values = np.random.default_rng(0).uniform(1000, 9000, 60).round(1)
+    cells = [write.format(v) for v in values]
+    cells[3], cells[7] = "", "unknown"
+    frame, notes = read("v,w\n" + "".join(f'"{cell}",a\n' for cell in cells))
+    assert any(note.startswith(f"v: {unit} is left out") for note in notes)
+    numbers = pd.to_numeric(frame["v"], errors="coerce").to_numpy()
+    known = np.delete(np.arange(60), [3, 7])
+    np.testing.assert_allclose(numbers[known], values[known])
+    assert np.isnan(numbers[[3, 7]]).all() and frame["v"][7] == "unknown"
+
+
+@pytest.mark.parametrize("words", [["2WD", "4WD"], ["3.5%", "4 kg", "5 m", "6"], ["A1", "B2", "C3"], ["10:30", "11:15"], ["3.5%", "often", "never"]])
+def test_words_that_hold_numbers_stay(words):
+    frame, notes = read("v,w\n" + "".join(f"{word},1\n" for word in words * 20))
+    assert set(frame["v"]) == set(words) and not any("left out" in note for note in notes)
+
+
 def test_commas_between_thousands():
     frame, notes = read('a,b\n"1,234",1\n12,2\n"1,000,000.5",3\n')
     assert frame["a"].tolist() == [1234.0, 12.0, 1000000.5]

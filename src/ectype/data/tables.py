@@ -27,6 +27,8 @@ MISSING = frozenset({"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN
                      "NULL", "NaN", "None", "n/a", "nan", "null"})
 OF_NUMBERS = ("numeric", "integer")
 BOOLEANS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
+FEWEST_WITH_UNIT = 10       # different numbers
+NUMBER_WITH_UNIT = re.compile(r"([$€£¥]?) ?([+-]?[\d.,]*\d) ?([%€$£¥]|[^\W\d_]{1,3}|)")
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
 WHOLE = re.compile(r"[+-]?\d{1,18}")
 DECIMAL_COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+(,\d+)?|\d+,\d+)")
@@ -234,7 +236,9 @@ def _parse(cells: pd.Series, decimal: bool, kind: str | None) -> tuple[pd.Series
         return pd.Series(column([BOOLEANS.get(word, word) for word in filled])).infer_objects(), None, n_marks
     numbers, note = [_number(word) for word in filled], None
     if None in numbers:
+        filled, unit = _without_unit(filled, kind)
         filled, note = _usual_numbers(filled, decimal, kind)
+        note = "; ".join(filter(None, (unit, note))) or None
         numbers = [_number(word) for word in filled]
     if None in numbers:
         if kind in OF_NUMBERS:
@@ -250,6 +254,22 @@ def _are_codes(words: list[str]) -> bool:
     """Whether distinct words look like postcodes and their kind: digits, all of one length, some with a zero in front."""
     return (1 < len(words) <= MAX_CATEGORIES and len({len(word) for word in words}) == 1 < len(words[0])
             and all(word.isascii() and word.isdigit() for word in words) and any(word[0] == "0" for word in words))
+
+
+def _without_unit(words: list[str], kind: str | None) -> tuple[list[str], str | None]:
+    """Numbers without the sign of a currency, a percentage or a unit, where a column is made of numbers that have the same one."""
+    found = [NUMBER_WITH_UNIT.fullmatch(word) for word in words]
+    units = Counter((m[1], m[3]) for m in found if m and (m[1] or m[3]))
+    if not units:
+        return words, None
+    (unit, n), *_ = units.most_common(1)
+    if kind not in OF_NUMBERS and unit[1].isalpha() and n < FEWEST_WITH_UNIT:       # 2WD and 4WD are words
+        return words, None
+    bare = [m[2] if m and (m[1], m[3]) == unit else word for m, word in zip(found, words, strict=True)]
+    numbers = [word.replace(",", "") for word in bare]          # which of these are marks is told later
+    if _share(numbers) < _least(kind) or _share(numbers) == _share([word.replace(",", "") for word in words]):
+        return words, None
+    return bare, f"{''.join(unit)} is left out"
 
 
 def _usual_numbers(words: list[str], decimal: bool, kind: str | None) -> tuple[list[str], str | None]:
