@@ -61,7 +61,6 @@ def test_a_condition_far_outside_of_the_training_rows(ectype, tmp_path):
     assert ectype("fit", "vae", tmp_path / "train.csv", *words).code == 0
     answer = ectype("sample", tmp_path / "run", "--condition", "2000", "15")
     assert answer.code == 0 and answer.err == "note: price 2000 is far outside of the training rows, 10 to 20: what is drawn there is a guess\n"
-    assert ectype("sample", tmp_path / "run", "--condition", "2,000").out == ectype("sample", tmp_path / "run", "--condition", "2000").out
     assert ectype("sample", tmp_path / "run", "--condition", "20.9").err == ectype("sample", tmp_path / "run", "--condition", "2000", "-q").err == ""
 
 

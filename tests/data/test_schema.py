@@ -310,7 +310,7 @@ def test_a_date_that_begins_with_the_year_has_the_month_next():
     """In a column whose days stand first too: what a sample is written as is what it is read as."""
     days = pd.Series(pd.date_range("2021-01-01", periods=300))
     schema = Schema.fit(pd.DataFrame({"day": days.dt.strftime("%d/%m/%Y")}))
-    for form in ("%Y-%m-%d", "%Y/%m/%d", "%Y-%m-%d 00:00:00", "%d/%m/%Y"):
+    for form in ("%Y-%m-%d", "%Y/%m/%d", "%Y-%m-%d 00:00:00", "%Y%m%d", "%d/%m/%Y"):
         decoded = schema.decode(schema.encode(pd.DataFrame({"day": days.dt.strftime(form)})))["day"]
         assert (decoded.dt.normalize() == days).all(), form
     with_blanks = Schema.fit(pd.DataFrame({"day": [*days.dt.strftime("%d/%m/%Y"), None]}))

@@ -99,7 +99,7 @@ def test_a_decimal_comma_is_read_also_beside_a_few_words():
     assert frame["a"].tolist() == [f"{i}.5" for i in range(9)] + ["none"]
 
 
-@pytest.mark.parametrize(("write", "unit"), [("{:.1f}%", "%"), ("${:.2f}", "$"), ("{:.2f} €", "€"), ("{:.1f} kg", "kg"), ("£{:,.2f}", "£")])
+@pytest.mark.parametrize(("write", "unit"), [("{:.1f}%", "%"), ("${:.2f}", "$"), ("{:.2f} €", "€"), ("£{:,.2f}", "£")])
 def test_the_unit_of_numbers_is_left_out(write, unit):
     values = np.random.default_rng(0).uniform(1000, 9000, 60).round(1)
     cells = [write.format(v) for v in values]
@@ -112,7 +112,7 @@ def test_the_unit_of_numbers_is_left_out(write, unit):
     assert np.isnan(numbers[[3, 7]]).all() and frame["v"][7] == "unknown"
 
 
-@pytest.mark.parametrize("words", [["2WD", "4WD"], ["3.5%", "4 kg", "5 m", "6"], ["A1", "B2", "C3"], ["10:30", "11:15"], ["3.5%", "often", "never"]])
+@pytest.mark.parametrize("words", [["2WD", "4WD"], ["3.5%", "4 kg", "5 m", "6"], ["A1", "B2", "C3"], ["10:30", "11:15"], ["3.5%", "often", "never"], ["10k", "20k"], ["001A", "002A"]])
 def test_words_that_hold_numbers_stay(words):
     frame, notes = read("v,w\n" + "".join(f"{word},1\n" for word in words * 20))
     assert set(frame["v"]) == set(words) and not any("left out" in note for note in notes)

@@ -1,9 +1,15 @@
 """Faint levels: drawn as a known truth has them, given the rest of the picture and each other; what is not faint stays."""
 
+import numpy as np
 import pytest
 import torch
 
+import ectype
+from ectype.models.gan import GANObjective
 from ectype.prob.faint import FEWEST, PER_STEP, Faint, faint
+from ectype.spec import Net, Train
+from ectype.train.device import convolves
+from ectype.train.loop import Loop
 
 ENOUGH = FEWEST * PER_STEP
 SIDE = 12
@@ -89,7 +95,7 @@ def test_the_loss_is_the_cross_entropy_of_what_is_faint(fitted):
         own = x[:, 0, a::2, b::2].long()
         p = fitted.logits(x, q, fitted.specks(x))[:, 0].softmax(1)                            # (B, K, H_q, W_q)
         at = p.gather(1, own.clamp(max=7)[:, None])[:, 0][own < 8]
-        assert fitted.loss(x, q).item() == pytest.approx(-at.log().mean().item(), rel=1e-4)
+        assert fitted.loss(x, q, fitted.specks(x)).item() == pytest.approx(-at.log().mean().item(), rel=1e-4)
 
 
 def test_paper_may_be_white(fitted):
@@ -113,10 +119,11 @@ def test_images_of_any_size(channels, size, monkeypatch):
     assert made.fitted and out.shape == x.shape and torch.equal(out == 99, x == 99) and not torch.equal(out, x)
 
 
-@pytest.mark.parametrize("case", ["few steps", "no paper", "no specks", "a row"])
+@pytest.mark.parametrize("case", ["few steps", "no paper", "no specks", "a row", "dark"])
 def test_where_there_is_nothing_to_learn_pictures_stay(case):
     x, _ = paper(50)
-    x = {"no paper": x + 30, "no specks": torch.where(x < 8, 0, x), "a row": x[:, :, :1]}.get(case, x)
+    x = {"no paper": x + 30, "no specks": torch.where(x < 8, 0, x), "a row": x[:, :, :1],
+         "dark": torch.arange(SIDE, dtype=torch.uint8)[:, None].expand(50, 1, SIDE, SIDE) // 2}.get(case, x)
     made = Faint(1, 256)
     before = {k: v.clone() for k, v in made.state_dict().items() if k != "white"}
     made.fit(x, ENOUGH - 1 if case == "few steps" else ENOUGH)
@@ -127,3 +134,84 @@ def test_where_there_is_nothing_to_learn_pictures_stay(case):
 def test_it_is_of_no_player_and_of_no_picture_with_few_levels(fitted):
     assert not any(p.requires_grad for p in fitted.parameters())
     assert faint((1, 8, 8), 17) is None and faint((3, 8, 8), 256) is not None
+
+
+def test_what_it_is_told_of_a_part_is_of_the_whole_picture(monkeypatch):
+    """Large pictures are learnt from in parts: the share of specks is that of the pictures, as it is when levels are drawn."""
+    monkeypatch.setattr("ectype.prob.faint.FEWEST", 4)
+    monkeypatch.setattr("ectype.prob.faint.CROP", 6)
+    x, _ = paper(40)
+    made, told = Faint(1, 256), []
+    loss = made.loss
+    made.loss = lambda x, q, share: told.append((x.shape, share)) or loss(x, q, share)
+    made.fit(x, 4 * PER_STEP)
+    known = made.specks(x)
+    assert all(shape == (64, 1, 6, 6) and torch.isin(share, known).all() for shape, share in told) and len(told) == 4
+
+
+def specked(n=200):
+    """Images of paper with ink and specks, in arrays."""
+    return paper(n)[0][:, 0].numpy()
+
+
+@pytest.mark.parametrize("cls", [ectype.GAN, ectype.DDPM, ectype.TruncatedDiffusion])
+def test_models_of_pictures_draw_them(cls, tmp_path, monkeypatch):
+    """Samples differ from what they would be in the levels of faint pixels alone; whatever the batch, and after saving."""
+    monkeypatch.setattr("ectype.prob.faint.FEWEST", 4)
+    model = cls(net=Net(width=(8, 8)), train=Train(budget=f"{4 * PER_STEP}steps", validation=0), random_state=0).fit(specked())
+    steps = {} if cls is ectype.GAN else {"steps": 3}
+    out = model.sample(40, random_state=0, **steps)
+    made = model.objective_.faint
+    assert made.fitted                                                      # in the fewest steps that do
+    np.testing.assert_array_equal(model.sample(12, random_state=0, **steps), out[:12])
+    model.save(tmp_path / "model")
+    np.testing.assert_array_equal(ectype.load(tmp_path / "model").sample(40, random_state=0, **steps), out)
+    made.fitted.fill_(False)
+    plain = model.sample(40, random_state=0, **steps)
+    k = made.k if not made.white else 0
+    assert (out != plain).any() and np.array_equal(out[plain >= k], plain[plain >= k]) and (out[plain < k] < k).all()
+
+
+def test_a_resumed_training_concludes_as_one_that_was_not_interrupted(tmp_path, monkeypatch):
+    """Where it was cut off after the last step, too."""
+    monkeypatch.setattr("ectype.prob.faint.FEWEST", 4)
+
+    def new():
+        return ectype.GAN(net=Net(width=(8, 8)), train=Train(budget=f"{4 * PER_STEP}steps", validation=0), random_state=0)
+
+    whole, conclude = new().fit(specked()).sample(20, random_state=0), GANObjective.conclude
+    monkeypatch.setattr(Loop, "run", saved_at_the_end(Loop.run))
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(GANObjective, "conclude", killed)
+    with pytest.raises(KeyboardInterrupt):
+        new().fit(specked(), run=tmp_path / "run")
+    monkeypatch.setattr(GANObjective, "conclude", conclude)
+    np.testing.assert_array_equal(new().fit(specked(), run=tmp_path / "run").sample(20, random_state=0), whole)
+
+
+def saved_at_the_end(run):
+    def running(self, folder, stop, save):
+        interrupted = run(self, folder, stop, save)
+        save()
+        return interrupted
+
+    return running
+
+
+def test_a_model_with_a_teacher_has_the_teachers(tmp_path, monkeypatch):
+    monkeypatch.setattr("ectype.prob.faint.FEWEST", 4)
+    teacher = ectype.DDPM(net=Net(width=(8, 8)), train=Train(budget=f"{4 * PER_STEP}steps"), random_state=0).fit(specked())
+    teacher.save(tmp_path / "teacher")
+    model = ectype.TruncatedDiffusion(teacher=str(tmp_path / "teacher"), net=Net(width=(8, 8)), train=Train(budget="2steps"), random_state=0)
+    for ours, theirs in zip(model.fit(specked()).objective_.faint.parameters(), teacher.objective_.faint.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert model.objective_.faint.fitted
+
+
+def test_a_perceptron_on_pictures_does_not_count_as_convolutional():
+    for kind, expected in (("mlp", False), ("conv", True)):
+        model = ectype.GAN(net=Net(kind=kind), train=Train(budget="1steps", validation=0), random_state=0).fit(specked(20))
+        assert convolves(model.objective_) is expected and model.objective_.faint is not None

@@ -4,7 +4,6 @@ Spread: the deviations of training pictures."""
 import pytest
 import torch
 
-from ectype.prob.local import FLOOR
 from ectype.prob.tone import GAIN, LEVELS_KEPT, REFERENCES, Histograms, Spread, Tone, between
 
 
@@ -181,8 +180,8 @@ def test_a_spread_does_not_exceed_its_bounds():
     spread, one = Spread(2), torch.ones(())
     spread.fit(made, along(basis), basis, one, torch.tensor([100.0, 0.01]))
     torch.testing.assert_close(spread.gain, torch.tensor([GAIN, 1 / GAIN]))
-    spread.fit(made, along(basis), basis, one, torch.tensor([1.0, FLOOR]))
-    assert spread.gain[0] < 1.1 and spread.gain[1] == 1                     # fitted anew; a floor is no deviation
+    spread.fit(made, along(basis), basis, one, torch.tensor([1.0, 0.0]))
+    assert spread.gain[0] < 1.1 and spread.gain[1] == 1                     # fitted anew; nothing is no deviation
 
 
 def test_black_and_white_stay_and_grey_moves_in_proportion():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -328,8 +327,6 @@ def _typed(text: str, block: Any) -> Any:
         if text not in by_text:
             raise UnknownNameError(f"value of {block.name}", text, by_text, hint=hint)
         return by_text[text]
-    if block.kind != "datetime" and re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?", text):       # as tables may have them
-        text = text.replace(",", "")
     expected = {"integer": "one whole number", "datetime": "one date, such as 2024-05-31"}.get(block.kind, "one number, such as 10.5")
     try:
         value = text if block.kind == "datetime" else int(text) if block.kind == "integer" else float(text)

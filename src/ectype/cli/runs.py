@@ -198,6 +198,7 @@ def _condition_of(dataset: Dataset, X: Any, model: Any, config: Mapping[str, Any
         say_unreadable(model.condition_.blocks[0], X[name], terminal)
         return X[name]
     if dataset.y is None and (label := _one_class(dataset, model.condition_.blocks[0])) is not None:
+        terminal.note(f"all are taken as {label}, which is the name of their folder")
         return pd.Series([label] * dataset.n_rows, name="label")
     if dataset.y is None:
         raise SchemaMismatchError("the model is conditional and these data have no labels", got=f"{dataset.n_rows} rows without",

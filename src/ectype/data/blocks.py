@@ -308,7 +308,7 @@ def to_float(values: pd.Series, kind: str, day_first: bool = False) -> np.ndarra
                             expected="dates or text", hint='turn them into dates: pd.to_datetime(column, unit="s")')
         when = pd.to_datetime(values, errors="coerce", utc=True, format=None if values.dtype.kind == "M" else "mixed", dayfirst=day_first)
         if day_first and values.dtype.kind != "M":      # what begins with the year has the month next, in any column
-            year_first = values.astype(str).str.match(r"\s*\d{4}\D")
+            year_first = values.astype(str).str.match(r"\s*\d{4}(\D|\d{4}(?!\d))")
             when = when.mask(year_first, pd.to_datetime(values.where(year_first), errors="coerce", utc=True, format="mixed"))
         seconds = when.dt.tz_localize(None).astype("datetime64[us]").astype("int64").to_numpy() / 1e6
         return np.where(when.isna().to_numpy(), np.nan, seconds)

@@ -27,8 +27,7 @@ MISSING = frozenset({"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN
                      "NULL", "NaN", "None", "n/a", "nan", "null"})
 OF_NUMBERS = ("numeric", "integer")
 BOOLEANS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
-FEWEST_WITH_UNIT = 10       # different numbers
-NUMBER_WITH_UNIT = re.compile(r"([$€£¥]?) ?([+-]?[\d.,]*\d) ?([%€$£¥]|[^\W\d_]{1,3}|)")
+WITH_SIGN = re.compile(r"(?P<sign>[+-]?)(?P<before>[$€£¥]?) ?(?P<number>\d[\d.,]*) ?(?P<after>[%$€£¥]?)")
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
 WHOLE = re.compile(r"[+-]?\d{1,18}")
 DECIMAL_COMMA = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+(,\d+)?|\d+,\d+)")
@@ -236,9 +235,12 @@ def _parse(cells: pd.Series, decimal: bool, kind: str | None) -> tuple[pd.Series
         return pd.Series(column([BOOLEANS.get(word, word) for word in filled])).infer_objects(), None, n_marks
     numbers, note = [_number(word) for word in filled], None
     if None in numbers:
-        filled, unit = _without_unit(filled, kind)
-        filled, note = _usual_numbers(filled, decimal, kind)
-        note = "; ".join(filter(None, (unit, note))) or None
+        bare, sign = _without_sign(filled)
+        bare, note = _usual_numbers(bare, decimal, kind)
+        if sign and _share(bare) >= _least(kind):           # a column of numbers with a sign; else one of words
+            filled, note = bare, "; ".join(filter(None, (sign, note)))
+        else:
+            filled, note = _usual_numbers(filled, decimal, kind)
         numbers = [_number(word) for word in filled]
     if None in numbers:
         if kind in OF_NUMBERS:
@@ -256,20 +258,16 @@ def _are_codes(words: list[str]) -> bool:
             and all(word.isascii() and word.isdigit() for word in words) and any(word[0] == "0" for word in words))
 
 
-def _without_unit(words: list[str], kind: str | None) -> tuple[list[str], str | None]:
-    """Numbers without the sign of a currency, a percentage or a unit, where a column is made of numbers that have the same one."""
-    found = [NUMBER_WITH_UNIT.fullmatch(word) for word in words]
-    units = Counter((m[1], m[3]) for m in found if m and (m[1] or m[3]))
+def _without_sign(words: list[str]) -> tuple[list[str], str | None]:
+    """Numbers without a sign of percent or of a currency, where they have one: that which most have."""
+    found = [WITH_SIGN.fullmatch(word) for word in words]
+    units = Counter((m["before"], m["after"]) for m in found if m and bool(m["before"]) != bool(m["after"]))
     if not units:
         return words, None
-    (unit, n), *_ = units.most_common(1)
-    if kind not in OF_NUMBERS and unit[1].isalpha() and n < FEWEST_WITH_UNIT:       # 2WD and 4WD are words
-        return words, None
-    bare = [m[2] if m and (m[1], m[3]) == unit else word for m, word in zip(found, words, strict=True)]
-    numbers = [word.replace(",", "") for word in bare]          # which of these are marks is told later
-    if _share(numbers) < _least(kind) or _share(numbers) == _share([word.replace(",", "") for word in words]):
-        return words, None
-    return bare, f"{''.join(unit)} is left out"
+    ((before, after), _), *_ = units.most_common(1)
+    bare = [m["sign"] + m["number"] if m and (m["before"], m["after"]) == (before, after) else word
+            for m, word in zip(found, words, strict=True)]
+    return bare, f"{before or after} is left out"
 
 
 def _usual_numbers(words: list[str], decimal: bool, kind: str | None) -> tuple[list[str], str | None]:
@@ -285,7 +283,7 @@ def _comma_is_decimal(cells: pd.Series, kind: str | None) -> bool | None:
     """What a column tells of commas inside numbers, in a file with commas between its cells: decimal marks (``"1,5"``), or between
     thousands (``"1,500.5"``); None where it is not made of numbers with commas, or where they may be either (``"1,500"``)."""
     words = [word.strip() for word in cells.unique()]
-    words = [word for word in words if word not in MISSING and word != "?"]
+    words, _ = _without_sign([word for word in words if word not in MISSING and word != "?"])
     if not any("," in word for word in words):
         return None
     decimal, thousands = _share(_with_point(words)), _share(_joined(words))

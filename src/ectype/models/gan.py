@@ -190,7 +190,7 @@ class GANObjective(Objective):
     # -- the game --------------------------------------------------------------------------------------------------------------------
 
     def loss(self, x: Tensor, c: Tensor | None, player: str) -> dict[str, Tensor]:
-        f = self.features.embed(x)
+        f = self.features.embed(x)      # in the generator's turn the rows of the critic's turn before it, as the loop gives them
         if player == "critic":
             return self._critic_loss(f, self.given_of(x, c))
         if self._made is None:

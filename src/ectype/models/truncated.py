@@ -162,6 +162,11 @@ class TruncatedObjective(DDPMObjective):
         black, white = ((end - self.center) / self.scale for end in (-1.0, 1.0))
         return between(f, black, white, EDGE / self.scale)
 
+    def find_faint(self, x: Tensor) -> None:
+        """Or as the teacher has found them."""
+        if self.teacher is None or not self.faint or not self.faint.fitted:
+            super().find_faint(x)
+
     def conclude(self, x: Tensor, c: Tensor | None) -> None:
         """How far samples are spread, and then their tone curves."""
         for name, spread in self.spreads.items():

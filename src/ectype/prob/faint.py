@@ -53,7 +53,7 @@ SHARE = 5.0             # what shares are multiplied by: they are small
 STEPS, BATCH, RATE = 2000, 64, 5e-3
 FEWEST, PER_STEP = 500, 6       # steps at least, or it stays as it is; one for so many steps of the model
 CROP = 32               # pixels on a side at most, of what is learnt from
-BLANK, SPECKS = 0.05, 0.01      # of all pixels, at least, are blank, and are faint and not blank; or there is nothing to learn
+BLANK, SPECKS = 0.05, 0.01      # of all pixels, at least, are blank, and are faint and not blank, but not more; or they are no specks
 
 
 class Faint(nn.Module):
@@ -88,32 +88,34 @@ class Faint(nn.Module):
         h = self.see[q](F.pad(seen, (REACH,) * 4)[..., a:, b:]) + self.share[q](SHARE * share)[..., None, None]
         return self.say[q](h).unflatten(1, (-1, self.k)).float()
 
-    def loss(self, x: Tensor, q: int) -> Tensor:
-        """Cross-entropy of the faint pixels of quarter q of levels ``x (B, C, H, W)``, in nats for each."""
+    def loss(self, x: Tensor, q: int, share: Tensor) -> Tensor:
+        """Cross-entropy of the faint pixels of quarter q of levels ``x (B, C, H, W)``, in nats for each; ``share`` is that of the pictures
+        of which these are parts."""
         a, b = PASSES[q]
         own = x[..., a::2, b::2].long()
-        error = F.cross_entropy(self.logits(x, q, self.specks(x)).transpose(1, 2), own.clamp(max=self.k - 1), reduction="none")
+        error = F.cross_entropy(self.logits(x, q, share).transpose(1, 2), own.clamp(max=self.k - 1), reduction="none")
         return (error * (own < self.k)).sum() / (own < self.k).sum().clamp(min=1)
 
     def fit(self, x: Tensor, trained: int) -> None:
         """To stored training pictures ``(N, C, H, W)``, in a number of steps that goes with those that the model ``trained``; not to few
-        steps, nor to pictures without paper, without specks (MNIST has 0.5 %, Fashion-MNIST 2.8 %), or of one row or column. Seeded by
-        torch's global generator."""
+        steps, nor to pictures without paper (dark ones have more faint pixels than blank ones), without specks (MNIST has 0.5 %,
+        Fashion-MNIST 2.8 %), or of one row or column. Seeded by torch's global generator."""
         steps = min(STEPS, trained // PER_STEP)
-        self.white.copy_((x == self.top).sum() > (x == 0).sum())
-        levels = self._levels(x)
-        blank, faint = ((levels < k).float().mean() for k in (1, self.k))
-        if steps < FEWEST or blank < BLANK or faint - blank < SPECKS or min(x.shape[2:]) < 2:
+        counts = sum(torch.bincount(part.flatten().long(), minlength=self.top + 1) for part in x.split(4096)) / x.numel()
+        self.white.copy_(counts[self.top] > counts[0])
+        counts = counts.flip(0) if self.white else counts
+        blank, specks = counts[0], counts[1 : self.k].sum()
+        if steps < FEWEST or blank < max(BLANK, specks) or specks < SPECKS or min(x.shape[2:]) < 2:
             return
         parameters = list(self.requires_grad_(True).parameters())
         optimiser = torch.optim.AdamW(parameters, RATE, betas=(0.9, 0.99))
         with torch.enable_grad():
             for step in range(steps):
                 optimiser.param_groups[0]["lr"] = RATE * min(1.0, 3 * (1 - step / steps))
-                part = x[torch.randint(len(x), (BATCH,)).to(x.device)]
+                whole = self._levels(x[torch.randint(len(x), (BATCH,)).to(x.device)])
                 i, j = (int(torch.randint(max(1, size - CROP + 1), ())) for size in x.shape[2:])
                 optimiser.zero_grad()
-                self.loss(self._levels(part[..., i : i + CROP, j : j + CROP]), step % len(PASSES)).backward()
+                self.loss(whole[..., i : i + CROP, j : j + CROP], step % len(PASSES), self.specks(whole)).backward()
                 optimiser.step()
         self.requires_grad_(False)
         self.fitted.fill_(True)
@@ -123,7 +125,8 @@ class Faint(nn.Module):
         return torch.where(self.white, self.top - x, x)
 
     def forward(self, x: Tensor, uniform: Tensor) -> Tensor:
-        """Stored pictures ``(B, C, H, W)``; ``uniform`` of the same shape are numbers in [0, 1)."""
+        """Stored pictures ``(B, C, H, W)``; ``uniform`` of the same shape are numbers in [0, 1). In the arithmetic of the sampler: where
+        that is bfloat16, one faint pixel in a thousand has another level."""
         if not self.fitted:
             return x
         x = self._levels(x).clone()

@@ -173,9 +173,10 @@ class LocalGaussians(nn.Module):
 
     def squared_gaps(self, f: Tensor, which: Tensor | None = None) -> Tensor:
         """Mean squares of the gaps, ``(spectrum,)``, of rows like the training rows ``f``: the share that they are of the squares of all
-        deviations, times the variances, which are of rows that the components were not found from."""
+        deviations, times the variances, which are of rows that the components were not found from; 0 where that is at its ``FLOOR``, which
+        says nothing."""
         own, total = self.gaps(f, which), self._along(f)
-        return self.spectrum * (own.square().mean(0) / total.square().mean(0).clamp_min(1e-12)).clamp(max=1.0)
+        return (self.spectrum > FLOOR) * self.spectrum * (own.square().mean(0) / total.square().mean(0).clamp_min(1e-12)).clamp(max=1.0)
 
     def sample(self, noise: Rows, f_c: Tensor | None, which: Tensor | None, scaled: Callable[[Tensor], Tensor], center: Tensor,
                scale: Tensor) -> Tensor:

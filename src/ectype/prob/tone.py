@@ -26,8 +26,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .local import FLOOR
-
 POINTS = 2049           # of a curve, at equal steps of probability
 REFERENCES = 2000       # training pictures whose levels are kept
 LEVELS_KEPT = 1024      # of each channel at most, at equal steps of probability
@@ -151,11 +149,11 @@ class Spread(nn.Module):
 
     def fit(self, f: Tensor, gaps: Callable[[Tensor], Tensor], basis: Tensor, weight: Tensor, squares: Tensor) -> None:
         """From generated pictures ``f (N, C, H, W)``, of which ``gaps`` gives d, ``(N, components)``, and the mean squares of d of real
-        ones; those at their ``FLOOR`` say nothing."""
+        ones; none where they say nothing."""
         self.gain.fill_(1.0)
         for _ in range(ROUNDS):
             made = gaps(self(f, gaps(f), basis, weight)).square().mean(0).clamp_min(1e-12)
-            self.gain.copy_(torch.where(squares > FLOOR, (self.gain * (squares / made).sqrt()).clamp(1 / GAIN, GAIN), 1.0))
+            self.gain.copy_(torch.where(squares > 0, (self.gain * (squares / made).sqrt()).clamp(1 / GAIN, GAIN), 1.0))
 
     def forward(self, f: Tensor, gaps: Tensor, basis: Tensor, weight: Tensor, share: float = 1.0) -> Tensor:
         """``(B, C, H, W)``; ``gaps`` and ``weight`` are d and w of f. A ``share`` of what is added is for more steps than it was fitted to:

@@ -28,8 +28,8 @@ def device_of(name: str) -> torch.device:
 
 
 def convolves(module: nn.Module) -> bool:
-    """Whether the time goes into convolutions."""
-    return any(isinstance(m, nn.Conv1d | nn.Conv2d) for m in module.modules())
+    """Whether the time goes into convolutions: of its players, which have weights to train."""
+    return any(isinstance(m, nn.Conv1d | nn.Conv2d) and m.weight.requires_grad for m in module.modules())
 
 
 def is_wide(module: nn.Module) -> bool:

@@ -153,7 +153,7 @@ def train(objective: Objective, x: Tensor, c: Tensor | None, settings: Train, se
             finished.append(loop.summary(measured))
             if interrupted:
                 break
-        objective.stage = None
+        objective.stage, objective.step = None, finished[-1]["steps"]        # also where a run goes on that had only this to do
         rng.reseed(seed, "conclude")
         with torch.no_grad():
             objective.conclude(parts.x, parts.c)

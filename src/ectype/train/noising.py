@@ -271,11 +271,15 @@ class Denoising(Objective):
         next to blank."""
         if self.histograms is not None:
             self.histograms.fit(x)
-        if self.faint is not None and not self.faint.fitted:
-            self.faint.fit(x, self.step)
+        self.find_faint(x)
         for name, tone in self.tones.items():
             f, real, given = self.some(x, c, int(name))
             tone.fit(self.unscaled(self.spread(f, given, int(name))), self.features.embed(real))
+
+    def find_faint(self, x: Tensor) -> None:
+        """The levels next to blank, where pictures have such."""
+        if self.faint is not None:
+            self.faint.fit(x, self.step)
 
     def some(self, x: Tensor, c: Tensor | None, steps: int) -> tuple[Tensor, Tensor, Tensor | None]:
         """Scaled features of ``to_tone`` samples in one of the numbers of steps of ``toned``, the stored training rows whose conditions

@@ -43,7 +43,8 @@ class Objective(nn.Module):
     stage: str | None = None
     """The stage under way; None outside of training, and in a training of one nameless stage."""
     step: int = 0
-    """Steps taken in the stage; the loop sets it before each step, for weights that change over the first ones."""
+    """Steps taken in the stage; the loop sets it before each step, for weights that change over the first ones, and before
+    :meth:`conclude`."""
 
     def __init__(self, schema: Schema, condition: Schema | None = None):
         super().__init__()

@@ -102,7 +102,8 @@ def reverse(model: GenerativeModel, n: int, steps: int, *, condition: Any = None
 
 def as_rows(model: GenerativeModel, features: np.ndarray, *, steps: int | None = None, condition: Any = None) -> Any:
     """The rows nearest to features ``(N, *shape)``, as the training data come: what is beyond the range of pixels is cut off. ``steps``, of
-    features that are the end of a path of so many (under a ``condition``), lets pictures pass what samples pass at the end."""
+    features that are the end of a path of so many (under a ``condition``), lets pictures pass what samples pass at the end, but for
+    faint levels, which are drawn."""
     objective = _require(model)
     f = torch.as_tensor(features, device=model._device)
     if steps is not None:
