@@ -44,15 +44,17 @@ found and 99 % of the samples lay within 3 σ of one, in five of five seeds; wit
 Of *pictures and signals* they are told a noisy code h_t, 32 principal components with the noise of t = 0.4, and for samples h is drawn
 from a Gaussian for each cell (``prob/self_condition.py``): x = G(z, h_t, c). A denoising diffusion GAN does the same in each of a few steps
 (Xiao et al. 2022); this is its last one, with Gaussians in the place of the others. Both turns of a step have the same, so that a
-picture is judged beside the code that it was made from. On conditional MNIST, on rows that were held
-out (a trial that ``bench/`` does not repeat; 10,000 steps, about 420 seconds of one thread; cells had 13,600 steps and were judged on the
-test file):
+picture is judged beside the code that it was made from. On conditional MNIST, on rows that were held out (a trial that ``bench/`` does not
+repeat; 10,000 steps, about 420 seconds of one thread; cells had 13,600 steps and were judged on the test file; all but the last column with
+a code for each turn):
 
-    told                            a cell      h at t = 0.8    0.6      0.4      0.2     a cell and h at 0.6
-    C2ST                            0.745       0.721           0.676*   0.660    0.672   0.713
-    recall                          0.69        0.87            0.87*    0.87     0.87    0.85
-    the digit that was asked for    0.986       0.943           0.971*   0.979    0.981   0.976
-    trained on generated pictures   0.953       0.958           0.961*   0.971    0.971   0.970      (accuracy on real ones; * 13,600 steps)
+    told                            a cell      h at t = 0.8    0.6      0.4      0.2     a cell and h at 0.6     0.4, both turns
+    C2ST                            0.745       0.721           0.676*   0.660    0.672   0.713                   0.670
+    recall                          0.69        0.87            0.87*    0.87     0.87    0.85                    0.87
+    the digit that was asked for    0.986       0.943           0.971*   0.979    0.981   0.976                   0.978
+    trained on generated pictures   0.953       0.958           0.961*   0.971    0.971   0.970                   0.972
+
+(the last row is accuracy on real ones; * 13,600 steps).
 
 Pictures come from a generator that enlarges by interpolation, with noise for every pixel before its last layer (``nn/generator.py``).
 Samples are drawn from an average over the generator's weights, and in the end each gets the levels of the training picture whose levels
