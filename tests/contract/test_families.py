@@ -200,13 +200,15 @@ def test_every_parameter_of_every_player_has_a_gradient(name, kind):
     objective, x = model.objective_, torch.from_numpy(model.schema_.encode(DATA[kind]))
     owned = set()
     for player, module in objective.players().items():
-        named = list(module.named_parameters())
+        named = [(n, p) for n, p in module.named_parameters() if p.requires_grad]      # the others are fitted when training has ended
         owned |= {id(p) for _, p in named}
         gradients = torch.autograd.grad(objective.loss(x, None, player)["loss"], [p for _, p in named])
         silent = [n for (n, _), g in zip(named, gradients, strict=True) if not (torch.isfinite(g).all() and g.any())]
         assert silent == [], player
-    assert owned == {id(p) for p in objective.parameters()} and tuple(objective.players()) == objective.turns
-    assert model.n_parameters_ == sum(p.numel() for p in objective.parameters())
+    trained = [p for p in objective.parameters() if p.requires_grad]
+    assert owned == {id(p) for p in trained} and tuple(objective.players()) == objective.turns
+    assert model.n_parameters_ == sum(p.numel() for p in trained)
+    assert all(n.startswith("faint.") for n, p in objective.named_parameters() if not p.requires_grad)
 
 
 def test_training_changes_every_weight(name):
@@ -215,7 +217,8 @@ def test_training_changes_every_weight(name):
     X = DATA[kind].dropna()[:9] if kind == "table" else DATA[kind][:9]
     after = new(name, train=TINY(batch_size=512)).fit(X)
     before = new(name, train=TINY(batch_size=512, lr=1e-12)).fit(X)
-    still = [k for k, p in after.objective_.named_parameters() if torch.equal(p, before.objective_.get_parameter(k))]
+    named = [(k, p) for k, p in after.objective_.named_parameters() if p.requires_grad]
+    still = [k for k, p in named if torch.equal(p, before.objective_.get_parameter(k))]
     assert still == [] and after.n_steps_ == 20
 
 
