@@ -46,8 +46,8 @@ Of *pictures and signals* they are told a noisy code h_t, 32 principal component
 from a Gaussian for each cell (``prob/self_condition.py``): x = G(z, h_t, c). A denoising diffusion GAN does the same in each of a few steps
 (Xiao et al. 2022); this is its last one, with Gaussians in the place of the others. Both turns of a step have the same, so that a
 picture is judged beside the code that it was made from. On conditional MNIST, on rows that were held out (a trial that ``bench/`` does not
-repeat; 10,000 steps, about 420 seconds of one thread; cells had 13,600 steps and were judged on the test file; all but the last column with
-a code for each turn):
+repeat; 10,000 steps, about 420 seconds of one thread; cells had 13,600 steps and were judged on the test file; the last column apart,
+each turn had a code of its own):
 
     told                            a cell      h at t = 0.8    0.6      0.4      0.2     a cell and h at 0.6     0.4, both turns
     C2ST                            0.745       0.721           0.676*   0.660    0.672   0.713                   0.670
@@ -196,11 +196,11 @@ class GANObjective(Objective):
         f = self.features.embed(x)      # in the generator's turn the rows of the critic's turn before it, as the loop gives them
         if player == "critic":
             return self._critic_loss(f, self.given_of(x, c))
-        if self._made is None:
+        made, self._made = self._made, None
+        if made is None:
             given = self.given_of(x, c)
-            return self._generator_loss(f, self._fake(len(f), given, f.device), given)
-        (fake, given), self._made = self._made, None
-        return self._generator_loss(f, fake, given)
+            made = self._fake(len(f), given, f.device), given
+        return self._generator_loss(f, *made)
 
     def _critic_loss(self, f: Tensor, given: Tensor | None) -> dict[str, Tensor]:
         n = len(f)
