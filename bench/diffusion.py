@@ -11,6 +11,10 @@
 * ``adult``: DDPM, 10 minutes on the training file, judged on the test file: AUROC of boosted trees that tell generated rows from real ones
   (bar 0.70), and of boosted trees that learn the income from as many generated rows as there are real ones (bar: within 0.02 of those that
   learn from the real ones).
+* ``hour``: an hour of DDPM in bfloat16 on MNIST (``--budget 60m`` unless said, and all of it: no patience). Bar: no number that is not
+  finite, or the run says where and goes on.
+* ``precision``: DDPM on MNIST in bfloat16 and in float32, as many steps of the same batches; both drawn with 20 steps of DPM-Solver++(2M),
+  and judged as above.
 * ``speed PYTHON``: a U-Net with as much arithmetic as that of denoising-diffusion-pytorch, and another as that of diffusers, trained and
   sampled on pictures of 32 × 32, in processor time of one thread each; ``PYTHON`` is an interpreter of an environment that has the peers.
 
@@ -45,6 +49,7 @@ from ectype.metrics import Evaluator
 
 SAMPLERS = {"250 steps": {"sampler": "ancestral", "steps": 250}, "dpm 20": {"sampler": "dpm", "steps": 20}}
 FEW = {f"{k} steps": {"steps": k} for k in (4, 2, 1)}
+USUAL = {"adult": "10m", "hour": "60m", "precision": "3000steps"}
 OF_FLOOR = ("frechet_pca", "frechet_features", "coverage", "recall")
 DRAWS = 3               # samples of a model, each judged: figures are medians
 ROUNDS, TRAINED, SAMPLED, DDIM_STEPS = 3, 8, 16, 50
@@ -136,6 +141,37 @@ def income_auc(train: Any, test: Any) -> float:
     return round(float(roc_auc_score(b[:, j], trees.predict_proba(np.delete(b, j, 1))[:, 1])), 4)
 
 
+def hour(budget: str) -> dict[str, Any]:
+    """DDPM in bfloat16 for long: what was not finite, and the held-out curve."""
+    X = pictures("mnist")[0]
+    model = DDPM(train=Train(budget=budget, threads=1, precision="bfloat16", patience=0), random_state=0).fit(X)
+    broke = [e for e in model.events_ if e["event"] == "not finite"]
+    curve = [[r["step"], round(r["held_out"], 5)] for r in model.history_]
+    S = np.asarray(model.sample(500, random_state=0, sampler="dpm", steps=20))
+    return {"bar": "no number that is not finite", "passed": not broke, "not_finite": broke, "steps": model.n_steps_,
+            "wall_s": round(model.fit_s_, 1), "precision": "bfloat16", "held_out": curve, "mean_level": round(float(S.mean()), 2),
+            "mean_level_of_data": round(float(X.mean()), 2)}
+
+
+def precision(budget: str) -> dict[str, Any]:
+    """DDPM in both arithmetics, with the same steps."""
+    X, y, X_test, _ = pictures("mnist")
+    schema, rows = Schema.fit(X), np.random.default_rng(1).permutation(len(X_test))
+    parts = (schema.encode(v) for v in (X, X_test[rows[JUDGED : 2 * JUDGED]], X_test[rows[:JUDGED]]))
+    evaluator = Evaluator(schema, *parts, labels=y, seed=0)
+    found: dict[str, Any] = {"floor": {k: round(float(v), 4) for k, v in evaluator.floor().items()}}
+    for name in ("bfloat16", "float32"):
+        model = DDPM(train=Train(budget=budget, threads=1, precision=name, patience=0), random_state=0)
+        start = time.process_time()
+        model.fit(X)
+        found[name] = {"steps": model.n_steps_, "cpu_s": round(time.process_time() - start, 1),
+                       "held_out": round(min(r["held_out"] for r in model.history_), 5)}
+        each = [evaluator.evaluate(schema.encode(model.sample(JUDGED, random_state=d, sampler="dpm", steps=20)), 0) for d in range(DRAWS)]
+        found[name] |= {k: round(statistics.median(float(v[k]) for v in each), 4) for k in ("c2st", *OF_FLOOR)}
+        write("diffusion_precision", {"threads": 1, "budget": budget, **found})
+    return found
+
+
 def speed(python: str) -> dict[str, Any]:
     """Ours and the peers in turns."""
     from bench.unet import WIDTHS, ours
@@ -155,8 +191,8 @@ def speed(python: str) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("parts", nargs="+", help="mnist, fashion, grid, adult, or: speed PYTHON")
-    parser.add_argument("--budget", default=None, help="of DDPM: 20m for pictures, 10m for Adult")
+    parser.add_argument("parts", nargs="+", help="mnist, fashion, grid, adult, hour, precision, or: speed PYTHON")
+    parser.add_argument("--budget", default=None, help="of DDPM: 20m for pictures, 10m for Adult, 60m for hour, 3000steps for precision")
     parser.add_argument("--few-budget", default="1m", help="of truncated diffusion, which begins with DDPM's denoiser")
     parser.add_argument("--save", type=Path, default=Path("ectype-out/bench"), help="a folder to keep the trained models in")
     parser.add_argument("--trained", type=Path, default=Path("none"), help="the folder of an earlier --save: judge its models again")
@@ -167,11 +203,12 @@ def main() -> None:
         write("diffusion_speed", {"threads": 1, **speed(flags.parts[1])})
         return
     for part in flags.parts:
-        budget = flags.budget or ("10m" if part == "adult" else "20m")
+        budget = flags.budget or USUAL.get(part, "20m")
         budgets = {"ddpm": budget, "truncated": flags.few_budget}
-        found = {"grid": grid, "adult": lambda budget=budget: adult(budget)}.get(
+        found = {"grid": grid, "adult": lambda budget=budget: adult(budget), "hour": lambda budget=budget: hour(budget),
+                 "precision": lambda budget=budget: precision(budget)}.get(
             part, lambda part=part, budgets=budgets: judged(part, budgets, flags.save, flags.trained, flags.threads))()
-        given = {"grid": {}, "adult": {"budget": budget}}.get(part, {"budget": budgets})
+        given = {"grid": {}, **{name: {"budget": budget} for name in USUAL}}.get(part, {"budget": budgets})
         write(f"diffusion_{part}", {"threads": 1, **given, **found})
 
 
