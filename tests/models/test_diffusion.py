@@ -200,6 +200,7 @@ def test_predictions_are_equivalent(prediction):
         for m, n in zip(pushed(a, **options), pushed(b, **options), strict=True):
             torch.testing.assert_close(m, n, atol=5e-3, rtol=5e-3)
 
+
 def test_the_denoised_row_is_kept_in_the_range_of_the_data():
     schema, x = numbers(3)
     objective = DDPMObjective(schema, None, "cosine", SMALL)
@@ -207,6 +208,38 @@ def test_the_denoised_row_is_kept_in_the_range_of_the_data():
     objective.network = Answer(torch.full_like(x, 100.0))
     x_hat = objective.denoise(x, torch.full((len(x),), 0.9), None)
     torch.testing.assert_close(x_hat, objective.scaled(x).amin(0).expand(len(x), -1))
+
+
+    last = torch.tensor([0.1])
+    assert torch.equal(objective.denoise(x, torch.tensor([0.2]), None, last=last), x_hat)
+    assert (objective.denoise(x, last, None, last=last) < 2 * objective.scaled(x).amin(0)).all()        # before the tone curves
+
+
+def test_values_do_not_pile_up_at_the_ends_of_a_column():
+    r = np.random.default_rng(0)
+    X = r.uniform(size=(2000, 2))
+    X = np.column_stack([X, (X[:, 0] + r.normal(0, 0.2, 2000)) % 1])
+    S = ectype.DDPM(train=ectype.Train(budget="1000steps"), random_state=0).fit(X).sample(4000, random_state=0, sampler="dpm", steps=20)
+    assert X.min() <= S.min() and S.max() <= X.max()
+    for s, x in zip(S.T, X.T, strict=True):
+        assert np.unique(s, return_counts=True)[1].max() < 8            # 1 % of the rows, 40, were at an end
+        assert np.abs(np.quantile(s, np.linspace(0.01, 0.99, 99)) - np.quantile(x, np.linspace(0.01, 0.99, 99))).max() < 0.05
+
+
+@pytest.mark.parametrize(("arc", "kept"), [(2 * np.pi, True), (np.pi, False)])
+def test_tone_curves_are_kept_where_rows_stay_where_rows_are(arc, kept):
+    """Data on a circle: samples of a smaller circle are put on it; stretching those of one half of it would take them off it."""
+    r = np.random.default_rng(0)
+    angle, drawn = r.uniform(0, 2 * np.pi, 3000), r.uniform(-arc / 2, arc / 2, 3000)
+    X = np.stack([np.cos(angle), np.sin(angle)], 1)
+    made = np.stack([np.cos(drawn), np.sin(drawn)], 1) * (0.9 if kept else 1.0)
+    schema = Schema.fit(X)
+    objective = DDPMObjective(schema, None, "cosine", SMALL)
+    x, made = torch.from_numpy(schema.encode(X)), torch.from_numpy(np.float32(made) * np.float32(schema.encode(X)[0, 0] / X[0, 0]))
+    objective.prepare(x, None)
+    tone = objective.tones["20"]
+    objective.find_tone(tone, made, x, x)
+    assert (tone(made) - made).abs().max() > 0.05 if kept else torch.allclose(tone(made), made, atol=1e-5)
 
 
 # -- the loss ------------------------------------------------------------------------------------------------------------------------------

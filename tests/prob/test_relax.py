@@ -42,6 +42,18 @@ def test_a_spike_has_a_mark():
     torch.testing.assert_close(view.project(cases), torch.tensor([[spike], [spike], [1.5], [edge + 0.25], [spike]]))
 
 
+def test_own_numbers_are_neither_blank_nor_at_a_spike():
+    r = np.random.default_rng(0)
+    X = np.stack([r.normal(size=500), np.where(r.random(500) < 0.4, 0.0, r.exponential(size=500)), r.normal(size=500)], 1)
+    X[::5, 0], X[::7, 1] = np.nan, np.nan
+    schema = Schema.fit(X)
+    view, x = Relaxation(schema), torch.from_numpy(schema.encode(X))
+    own = view.own_numbers(view.embed(x))
+    expected = torch.from_numpy(np.where(np.isnan(X) | (X == 0), np.nan, 1.0)).isnan()
+    assert torch.equal(own.isnan(), expected)
+    torch.testing.assert_close(own[~expected], x[~expected])
+
+
 def test_the_largest_of_several_marks_wins():
     v = np.clip(np.random.default_rng(0).normal(size=500), -1, 1)
     schema = Schema.fit(v[:, None])

@@ -58,6 +58,24 @@ def test_channels_have_curves_of_their_own():
     torch.testing.assert_close(tone(f)[0].flatten(), torch.tensor([0.5, 0.25]), atol=0.01, rtol=0)
 
 
+def test_of_a_table_what_has_no_number_is_left_out():
+    """Half of the values of the first column are blank in both; the second is too seldom there for a curve."""
+    made, real = torch.stack([uniform(4000), uniform(4000, 1)], 1), torch.stack([2 * uniform(3000, 2) + 1, 9 + uniform(3000, 3)], 1)
+    made[::2, 0], real[1500:, 0], real[50:, 1] = torch.nan, torch.nan, torch.nan
+    tone = Tone(2)
+    tone.fit(made, real)
+    f = torch.tensor([[0.25, 0.25], [0.75, -3.0]])
+    torch.testing.assert_close(tone(f), torch.tensor([[1.5, 0.25], [2.5, -3.0]]), atol=0.06, rtol=0)
+    tone.reset()
+    torch.testing.assert_close(tone(3 * f), 3 * f, atol=1e-5, rtol=0)
+
+
+def test_beyond_the_ends_it_goes_on():
+    tone = Tone(1)
+    tone.fit(uniform(4000)[:, None], 4 + 2 * uniform(4000, 1)[:, None])
+    torch.testing.assert_close(tone(torch.tensor([[-0.5], [1.5]])), torch.tensor([[3.5], [6.5]]), atol=0.01, rtol=0)
+
+
 
 def stored(n, channels=1, side=8, seed=0):
     """Pictures, each with levels of its own range."""

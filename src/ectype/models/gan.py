@@ -254,7 +254,7 @@ class GANObjective(Objective):
     def held_out(self, x: Tensor, c: Tensor | None) -> Tensor:
         """Divergence between held-out rows and as many samples, both ways, in nats per dimension, − log precision − log coverage."""
         self._found = found = self.compare(x, c)
-        return found.divergence - (found.precision * found.coverage).clamp_min(1e-6).log()
+        return found.distance
 
     def watch(self, x: Tensor, c: Tensor | None) -> dict[str, float]:
         found, self._found = self.compare(x, c) if self._found is None else self._found, None

@@ -45,7 +45,7 @@ class Relaxation(nn.Module):
 
     def __init__(self, schema: Schema):
         super().__init__()
-        self.is_image, self.is_signal = schema.is_image, schema.is_signal
+        self.is_image, self.is_signal, self.is_table = schema.is_image, schema.is_signal, schema.is_table
         if schema.is_signal:
             self.shape, self.n_onehot = schema.stored_shape, 0
             return
@@ -161,6 +161,13 @@ class Relaxation(nn.Module):
         if self.n_onehot:
             x[:, self.onehot] = f[:, self.index].masked_fill(~self.inside, -torch.inf).argmax(-1).to(f.dtype)
         return x
+
+    def own_numbers(self, f: Tensor) -> Tensor:
+        """The numbers of a table's features, ``(B, n_numbers)``: NaN where a mark says that they are blank or at a spike."""
+        n, k = self.n_numbers, self.n_numbers + self.n_marks + self.n_spikes
+        owner = torch.searchsorted(self.number, self.column[n:k])
+        lost = f.new_zeros(len(f), n).index_add_(1, owner, (f[:, n:k] > 0).to(f.dtype))
+        return f[:, :n].masked_fill(lost > 0, torch.nan)
 
     def draw(self, f: Tensor, noise: Rows) -> Tensor:
         """A stored batch whose discrete slots are drawn with the probabilities that some features of them are (±1 is certain, 0 is even).

@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 POINTS = 2049           # of a curve, at equal steps of probability
+FEWEST = 100            # values that a curve is drawn from
 REFERENCES = 2000       # training pictures whose levels are kept
 LEVELS_KEPT = 1024      # of each channel at most, at equal steps of probability
 COMPARED = 64           # of these, when the nearest reference is looked for
@@ -36,29 +37,40 @@ EDGE = 128 / 255        # of [-1, 1]: at this distance from black and from white
 
 
 class Tone(nn.Module):
-    """A tone curve for each of ``channels``; the identity until it is fitted."""
+    """A tone curve for each of ``channels``, or numbers of a table; the identity until it is fitted."""
 
     def __init__(self, channels: int):
         super().__init__()
-        line = torch.linspace(-1, 1, POINTS).repeat(channels, 1)
-        self.register_buffer("made", line.clone())          # quantiles of generated values, (C, POINTS)
-        self.register_buffer("real", line)
+        self.register_buffer("made", torch.empty(channels, POINTS))         # quantiles of generated values
+        self.register_buffer("real", torch.empty(channels, POINTS))
+        self.register_buffer("fitted", torch.tensor(False))
+        self.reset()
+
+    def reset(self) -> None:
+        """Make it the identity."""
+        for quantiles in (self.made, self.real):
+            quantiles.copy_(torch.linspace(-1, 1, POINTS))
+        self.fitted.fill_(False)
 
     def fit(self, made: Tensor, real: Tensor) -> None:
-        """From the features of generated and of real images, ``(N, C, *S)`` and ``(M, C, *S)``."""
-        self.made.copy_(_quantiles(made))
-        self.real.copy_(_quantiles(real))
+        """From the features of generated and of real rows, ``(N, C, *S)`` and ``(M, C, *S)``; NaN are left out, and a channel of which
+        too little is left keeps its values."""
+        (made, n), (real, m) = map(_quantiles, (made, real))
+        self.made.copy_(torch.where((n < FEWEST) | (m < FEWEST), self.made, made))
+        self.real.copy_(torch.where((n < FEWEST) | (m < FEWEST), self.real, real))
+        self.fitted.fill_(True)
 
     def forward(self, f: Tensor) -> Tensor:
-        """T(f), ``(B, C, *S)``. Between two points the curve is a line; a value that many generated pixels have goes to the middle of
-        what its rank among them spans."""
-        flat = f.float().transpose(0, 1).flatten(1).contiguous()                                # (C, B S)
+        """T(f), ``(B, C, *S)``. Between two points the curve is a line, beyond the ends it goes on with a slope of 1; a value that many
+        generated pixels have goes to the middle of what its rank among them spans."""
+        given = f.float().transpose(0, 1).flatten(1).contiguous()                               # (C, B S)
+        flat = torch.minimum(torch.maximum(given, self.made[:, :1]), self.made[:, -1:])
         above, below = (torch.searchsorted(self.made, flat, right=right) for right in (True, False))
         i = above.clamp(1, POINTS - 1)
         (x0, y0), (x1, y1) = ((self.made.gather(1, j), self.real.gather(1, j)) for j in (i - 1, i))
         toned = y0 + (y1 - y0) * ((flat - x0) / (x1 - x0).clamp_min(1e-12)).clamp(0, 1)
         middle = self.real.gather(1, ((above + below) // 2).clamp(max=POINTS - 1))
-        toned = torch.where(above - below > 1, middle, toned)
+        toned = torch.where(above - below > 1, middle, toned) + (given - flat)
         return toned.view(f.shape[1], f.shape[0], *f.shape[2:]).transpose(0, 1)
 
 
@@ -172,8 +184,11 @@ def between(f: Tensor, black: Tensor, white: Tensor, edge: Tensor) -> Tensor:
     return ((f - black) / edge).clamp(0, 1) * ((white - f) / edge).clamp(0, 1)
 
 
-def _quantiles(f: Tensor) -> Tensor:
-    """``(C, POINTS)`` quantiles of the values of each channel."""
-    values = f.float().transpose(0, 1).flatten(1).sort(dim=1).values
-    at = torch.linspace(0, values.shape[1] - 1, POINTS, device=f.device, dtype=torch.float64)
-    return values[:, at.round().long()]
+def _quantiles(f: Tensor) -> tuple[Tensor, Tensor]:
+    """``(C, POINTS)`` quantiles of the values of each channel, and of how many, ``(C, 1)``."""
+    values = f.float().transpose(0, 1).flatten(1).sort(dim=1).values                            # NaN at the end
+    n = values.isfinite().sum(1, keepdim=True)
+    at = torch.linspace(0, 1, POINTS, device=f.device, dtype=torch.float64) * (n - 1).clamp(min=0)
+    i = at.long()
+    low, high = values.gather(1, i), values.gather(1, torch.minimum(i + 1, (n - 1).clamp(min=0)))
+    return torch.lerp(low, high, (at - i).to(low.dtype)).nan_to_num(), n                        # between ranks, or rows would be repeated

@@ -25,6 +25,13 @@ by a hundredth of a level to levels 0 to 3, so the order of the pixels is that f
 and with 20 steps, the C2ST fell from 0.772 to 0.698, and nothing else changed (a trial that ``bench/`` does not repeat). At last, where
 there is blank paper, the levels next to blank are drawn anew (:mod:`ectype.prob.faint`).
 
+The numbers of a table have tone curves too, one for each column: the values of generated rows become as frequent as those of training
+rows, and keep their order. What the last step gives is cut off at the ends of the training rows' range only after that, or values would
+pile up there. On rows that were held out, after 2,500 steps, the C2ST of a DDPM in 20 steps fell from 0.69 to 0.66 on Adult, from 0.67 to
+0.62 on Annthyroid and from 0.55 to 0.52 on a table of evenly spread columns, of truncated diffusion in 4 from 0.67 to 0.58 on the first.
+But a model that has learnt too little gives rows that are too much alike, and to stretch each column takes them to where no rows are: on
+Satimage the precision was 0.88 and then 0.84. So the curves are kept where they cost at most ``COSTS`` of precision and coverage.
+
 Dieleman et al., *Continuous diffusion for categorical data*, 2022, section 3. Ho & Salimans, *Classifier-free diffusion guidance*, 2022.
 """
 
@@ -42,6 +49,7 @@ from ..errors import InvalidParameterError
 from ..nn import build
 from ..prob.faint import faint
 from ..prob.local import CELLS, LocalGaussians
+from ..prob.neighbours import neighbourhoods
 from ..prob.solvers import ETA, Sampler, Variance, ancestral, ddim, dpm, heun, inpaint
 from ..prob.tone import Histograms, Tone
 from ..prob.transport import deal
@@ -52,6 +60,9 @@ from .objective import Objective
 Pairing = Literal["optimal", "random"]
 SMALLEST_SCALE = 0.25   # of a feature: a rare category's one-hot must not be blown up to unit variance
 MOST_STEPS = 10_000
+TONED_ROWS = 4096       # of a table, that tone curves are fitted to
+COMPARED = 2000         # of these, that are compared with as many training rows
+COSTS = 0.03            # of the logarithm of precision and coverage, and of the divergence, that a table's tone curves may cost
 NEAR = 4.0              # σ from the lowest and the highest level, within which a pixel's place is told exactly
 DECIDED = 2.0           # log signal-to-noise ratio above which x_t itself tells the category
 
@@ -85,8 +96,9 @@ class Denoising(Objective):
         signs = torch.zeros(stats, dtype=torch.bool)            # features that are -1 or 1, or pixels between: their range is known
         if schema.is_table:
             signs[self.features.n_numbers : self.features.n_numbers + self.features.n_signs] = True
+        self.n_toned = self.shape[0] if schema.is_image else self.features.n_numbers if schema.is_table else 0
         self.any_signs = schema.is_image or bool(signs.any())
-        self.tones = nn.ModuleDict({str(steps): Tone(self.shape[0]) for steps in self.toned} if schema.is_image else {})
+        self.tones = nn.ModuleDict({str(steps): Tone(self.n_toned) for steps in self.toned} if self.n_toned else {})
         self.histograms = Histograms(self.shape, schema.blocks[0].levels) if schema.is_image else None
         self.faint = faint(self.shape, schema.blocks[0].levels) if schema.is_image else None
         self.register_buffer("signs", signs | torch.tensor(schema.is_image), persistent=False)
@@ -206,17 +218,21 @@ class Denoising(Objective):
         out = self.network(torch.cat([x_t, *beside], dim=1), t, c).float()
         return out + self.target(mean, (x_t - alpha * mean) / sigma, t)
 
-    def denoise(self, x_t: Tensor, t: Tensor, c: Tensor | None, guidance: float = 1.0) -> Tensor:
-        """x_hat at noisy rows, kept within the range of the training data, as samplers want it; ``c`` is embedded already. A ``guidance``
-        other than 1 costs two evaluations, made as one batch."""
+    def denoise(self, x_t: Tensor, t: Tensor, c: Tensor | None, guidance: float = 1.0, last: Tensor | None = None) -> Tensor:
+        """x_hat at noisy rows, kept within the range of the training data, as samplers want it, but for the numbers of a table at the time
+        ``last``; ``c`` is embedded already. A ``guidance`` other than 1 costs two evaluations, made as one batch."""
+        low, high = self.low, self.high
+        if last is not None and self.features.is_table:
+            free = (t <= last) & (torch.arange(len(low), device=low.device) < self.n_toned)
+            low, high = low.masked_fill(free, -torch.inf), high.masked_fill(free, torch.inf)
         if not self.n_cond or guidance == 1.0:
-            return self.estimate(self.predict(x_t, t, c), x_t, t).clamp(self.low, self.high)
+            return self.estimate(self.predict(x_t, t, c), x_t, t).clamp(low, high)
         own = torch.zeros_like(c[:, self.lead :])
         own[:, -1] = 1.0
         both, c = torch.cat([x_t, x_t]), torch.cat([c, torch.cat([c[:, : self.lead], own], dim=1)])
         t = t if len(t) == 1 else torch.cat([t, t])
         given, free = self.estimate(self.predict(both, t, c), both, t).chunk(2)
-        return (free + guidance * (given - free)).clamp(self.low, self.high)
+        return (free + guidance * (given - free)).clamp(low, high)
 
     def absent(self, n: int, device: torch.device) -> Tensor | None:
         """From which of ``n`` rows the condition is left out in this step, ``(n, 1)``; none outside of training."""
@@ -267,14 +283,30 @@ class Denoising(Objective):
         return alpha * rough + sigma * noise.normal(*self.shape)
 
     def conclude(self, x: Tensor, c: Tensor | None) -> None:
-        """The levels of training pictures, tone curves from ``to_tone`` of them and as many samples of their conditions, and the levels
-        next to blank."""
+        """The levels of training pictures, tone curves from training rows and as many samples of their conditions as are enough, and the
+        levels next to blank."""
         if self.histograms is not None:
             self.histograms.fit(x)
         self.find_faint(x)
         for name, tone in self.tones.items():
             f, real, given = self.some(x, c, int(name))
-            tone.fit(self.unscaled(self.spread(f, given, int(name))), self.features.embed(real))
+            made = self.unscaled(self.spread(f, given, int(name)))
+            if self.features.is_image:
+                tone.fit(made, self.features.embed(real))
+            else:
+                self.find_tone(tone, made, x, real)
+
+    def find_tone(self, tone: Tone, made: Tensor, x: Tensor, real: Tensor) -> None:
+        """The curves of a table's numbers, from unscaled features of samples and all training rows; none if they cost too much, judged on
+        the rows whose conditions the samples have."""
+        before, known = self.toned_numbers(tone, made), self.features.embed(real)
+        tone.fit(*map(self.features.own_numbers, (made, self.features.embed(x))))
+        after = self.toned_numbers(tone, made)
+        some = torch.linspace(0, len(made) - 1, min(COMPARED, len(x)), device=x.device).long()
+        known, before, after = (((f - self.center) / self.scale)[some] for f in (known, before, after))
+        without, having = (neighbourhoods(known, f).distance for f in (before, after))
+        if having > without + COSTS:
+            tone.reset()
 
     def find_faint(self, x: Tensor) -> None:
         """The levels next to blank, where pictures have such."""
@@ -282,9 +314,9 @@ class Denoising(Objective):
             self.faint.fit(x, self.step)
 
     def some(self, x: Tensor, c: Tensor | None, steps: int) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Scaled features of ``to_tone`` samples in one of the numbers of steps of ``toned``, the stored training rows whose conditions
-        they have, and these; of fewer rows some are taken again."""
-        some = torch.linspace(0, len(x) - 1, self.to_tone, device=x.device).long()
+        """Scaled features of samples in one of the numbers of steps of ``toned``, ``to_tone`` of pictures or ``TONED_ROWS`` of a table, the
+        stored training rows whose conditions they have, and these; of fewer rows some are taken again."""
+        some = torch.linspace(0, len(x) - 1, self.to_tone if self.features.is_image else TONED_ROWS, device=x.device).long()
         noise, c = Rows(int(torch.randint(2**62, ())), 0, len(some), x.device), None if c is None else c[some]
         return self.generate(noise, c, steps=steps, **self.toned[steps]), x[some], c
 
@@ -298,11 +330,22 @@ class Denoising(Objective):
         return f * self.scale + self.center
 
     def tone(self, f: Tensor, steps: int) -> Tensor:
-        """Unscaled features of a sample, its levels through the curve of the nearest number of steps that is not larger, and then those of
-        the training picture that has the most similar, in the order that its pixels had before; of a table, as they are."""
+        """Unscaled features of a sample, its levels or numbers through the curve of the nearest number of steps that is not larger; the
+        levels of a picture are then those of the training picture that has the most similar, in the order that its pixels had before."""
         if not self.tones:
             return f
-        return self.histograms(self.tones[str(self.nearest(steps))](f), f)
+        curve = self.tones[str(self.nearest(steps))]
+        return self.histograms(curve(f), f) if self.features.is_image else self.toned_numbers(curve, f)
+
+    def toned_numbers(self, curve: Tone, f: Tensor) -> Tensor:
+        """Unscaled features of a table's rows, the numbers through their curves; or within the range of the training rows, without curves
+        (the little that these leave beyond is mirrored when it becomes a value)."""
+        numbers, n = f[:, : self.n_toned], self.n_toned
+        if curve.fitted:
+            numbers = curve(numbers)
+        else:
+            numbers = torch.minimum(torch.maximum(numbers, self.unscaled(self.low)[:n]), self.unscaled(self.high)[:n])
+        return torch.cat([numbers, f[:, n:]], dim=1)
 
     def nearest(self, steps: int) -> int:
         """The number of steps of ``toned`` whose corrections are taken: the largest that is not larger, or the smallest."""
@@ -321,7 +364,7 @@ class Denoising(Objective):
         x, c = self.begin(noise, c, times[0]), self.embed_condition(c)
 
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-            return self.denoise(x_t, t[None], c, guidance)
+            return self.denoise(x_t, t[None], c, guidance, times[-2])
 
         def at(t: Tensor) -> tuple[Tensor, Tensor]:
             return self.at(t[None])
@@ -342,9 +385,12 @@ class Denoising(Objective):
         categories that are ``banned`` are not drawn."""
         times = self.times(steps)
         begun, c = self.begin(noise, c, times[0]), self.embed_condition(c)
-        f = inpaint(lambda x_t, t: self.denoise(x_t, t[None], c), lambda t: self.at(t[None]), times, begun,
+        f = inpaint(lambda x_t, t: self.denoise(x_t, t[None], c, last=times[-2]), lambda t: self.at(t[None]), times, begun,
                     lambda: noise.normal(*self.shape), known, self.scaled(x), resample)
-        return self.features.project((f * self.scale + self.center).masked_fill(banned > 0, -torch.inf))
+        f = self.unscaled(f)
+        if self.features.is_table:
+            f = torch.where(known > 0, f, self.tone(f, steps))
+        return self.features.project(f.masked_fill(banned > 0, -torch.inf))
 
 
 class StraightPaths(Denoising):
