@@ -299,6 +299,7 @@ class Denoising(Objective):
     def find_tone(self, tone: Tone, made: Tensor, x: Tensor, real: Tensor) -> None:
         """The curves of a table's numbers, from unscaled features of samples and all training rows; none if they cost too much, judged on
         the rows whose conditions the samples have."""
+        tone.reset()
         before, known = self.toned_numbers(tone, made), self.features.embed(real)
         tone.fit(*map(self.features.own_numbers, (made, self.features.embed(x))))
         after = self.toned_numbers(tone, made)
