@@ -118,7 +118,7 @@ def test_the_denoiser_mends_rough_rows(gaussian):
                                       random_state=0).fit(gaussian)
     o, sample = model.objective_, model.objective_.rough.sample
     for tone in o.tones.values():
-        tone.reset()                    # which would take the columns of other rows for those of these
+        tone.curves.reset()                    # which would take the columns of other rows for those of these
     o.rough.sample = lambda *given: sample(*given) + 1.0
     off = np.abs(model.sample(1024, random_state=0, steps=4).mean(0) - gaussian.mean(0)) / gaussian.std(0)
     assert (off < 0.6).all()

@@ -1,10 +1,13 @@
 """The tone curve: levels as frequent as the real ones, in their order, channel by channel. Histograms: a picture's own levels.
 Spread: the deviations of training pictures."""
 
+import numpy as np
 import pytest
 import torch
 
-from ectype.prob.tone import GAIN, LEVELS_KEPT, REFERENCES, Histograms, Spread, Tone, between
+from ectype.data.schema import Schema
+from ectype.prob.relax import Relaxation
+from ectype.prob.tone import GAIN, LEVELS_KEPT, REFERENCES, Histograms, Marginals, Spread, Tone, between
 
 
 def images(values):
@@ -68,6 +71,24 @@ def test_of_a_table_what_has_no_number_is_left_out():
     torch.testing.assert_close(tone(f), torch.tensor([[1.5, 0.25], [2.5, -3.0]]), atol=0.06, rtol=0)
     tone.reset()
     torch.testing.assert_close(tone(3 * f), 3 * f, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("arc", "kept"), [(2 * np.pi, True), (np.pi, False)])
+def test_curves_of_a_table_are_kept_where_rows_stay_where_rows_are(arc, kept):
+    """Data on a circle: samples of a smaller circle are put on it; stretching those of one half of it would take them off it."""
+    r = np.random.default_rng(0)
+
+    def circle(angle, radius):
+        return radius * np.stack([np.cos(angle), np.sin(angle)], 1)
+
+    X = circle(r.uniform(0, 2 * np.pi, 3000), 1)
+    schema = Schema.fit(X)
+    real, made = (torch.from_numpy(schema.encode(v)) for v in (X, circle(r.uniform(-arc / 2, arc / 2, 3000), 0.9 if kept else 1)))
+    marginals = Marginals(Relaxation(schema))
+    marginals.fit(made, real, real)
+    assert bool(marginals.fitted) == kept == (not torch.equal(marginals(made), made))
+    if kept:
+        torch.testing.assert_close(marginals(made).square().mean(0), real.square().mean(0), rtol=0.01, atol=0)
 
 
 def test_beyond_the_ends_it_goes_on():

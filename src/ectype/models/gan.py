@@ -107,7 +107,7 @@ from ..nn.generator import ConvGenerator
 from ..prob.faint import faint
 from ..prob.neighbours import Neighbourhoods, neighbourhoods
 from ..prob.self_condition import CellCondition, CodeCondition
-from ..prob.tone import Histograms
+from ..prob.tone import Histograms, Marginals
 from ..rng import Rows, Shared
 from ..spec import PRESET, Interval, Net, PositiveInt, Train
 from ..train.objective import Objective
@@ -116,6 +116,7 @@ Game = Literal["non-saturating", "relativistic", "minimax"]
 
 GAMMA = {"table": 0.1, "images": 0.5, "signals": 0.5}
 PENALISED = 4                   # one row of so many is penalised, of images and signals
+TONED_ROWS = 4096               # of a table, that tone curves are fitted to
 LOOKED_AT = 1000                # held-out rows at most, at an evaluation
 CLUSTERS = {"table": 32, "images": 128, "signals": 64}
 FALLS = 2000                    # steps after which γ of images is half of what it was at first
@@ -148,6 +149,7 @@ class GANObjective(Objective):
             self.locator = (CellCondition(self.features, clusters, classes) if schema.is_table else
                             CodeCondition(self.features, self.condition, clusters, classes))
         cond = self.n_cond + (0 if self.locator is None else self.locator.n)
+        self.marginals = Marginals(self.features) if schema.is_table else None
         self.histograms = Histograms(shape, schema.blocks[0].levels) if schema.is_image else None
         self.faint = faint(shape, schema.blocks[0].levels) if schema.is_image else None
         self.generator = build.generator(noise_dim, shape, net, cond=cond)
@@ -270,16 +272,27 @@ class GANObjective(Objective):
                 f"sample near them; distances among samples are {last['diversity']:.0%} of those among rows")
 
     def conclude(self, x: Tensor, c: Tensor | None) -> None:
-        """The levels of training pictures, and those that are next to blank."""
+        """The numbers of a table's training rows; the levels of training pictures, and those that are next to blank."""
+        if self.marginals is not None:
+            some = torch.linspace(0, len(x) - 1, TONED_ROWS, device=x.device).long()
+            known, c = x[some], None if c is None else c[some]
+            noise = Rows(int(torch.randint(2**62, ())), 0, len(some), x.device)
+            self.marginals.fit(self.drawn(noise, c), self.features.embed(known), self.features.embed(x))
         if self.histograms is not None:
             self.histograms.fit(x)
         if self.faint is not None:
             self.faint.fit(x, self.step)
 
-    def sample(self, noise: Rows, c: Tensor | None) -> Tensor:
+    def drawn(self, noise: Rows, c: Tensor | None) -> Tensor:
+        """Features of new rows, as the generator makes them."""
         z, uniform = noise.normal(self.n_noise), noise.uniform(self.features.n_onehot)
-        f = self.generate(z, uniform, self.given_drawn(noise, c))
-        x = self.features.project(f if self.histograms is None else self.histograms(f))
+        return self.generate(z, uniform, self.given_drawn(noise, c))
+
+    def sample(self, noise: Rows, c: Tensor | None) -> Tensor:
+        f = self.drawn(noise, c)
+        for corrected in (self.marginals, self.histograms):
+            f = f if corrected is None else corrected(f)
+        x = self.features.project(f)
         return x if self.faint is None else self.faint(x, noise.uniform(*x.shape[1:]))
 
     def score(self, x: Tensor, c: Tensor | None, noise: Shared) -> Tensor:

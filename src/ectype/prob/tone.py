@@ -26,8 +26,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .neighbours import neighbourhoods
+from .relax import Relaxation
+
 POINTS = 2049           # of a curve, at equal steps of probability
 FEWEST = 100            # values that a curve is drawn from
+ROWS_COMPARED = 2000    # of a table, with as many training rows
+COSTS = 0.03            # that a table's tone curves may cost
 REFERENCES = 2000       # training pictures whose levels are kept
 LEVELS_KEPT = 1024      # of each channel at most, at equal steps of probability
 COMPARED = 64           # of these, when the nearest reference is looked for
@@ -72,6 +77,38 @@ class Tone(nn.Module):
         middle = self.real.gather(1, ((above + below) // 2).clamp(max=POINTS - 1))
         toned = torch.where(above - below > 1, middle, toned) + (given - flat)
         return toned.view(f.shape[1], f.shape[0], *f.shape[2:]).transpose(0, 1)
+
+
+class Marginals(nn.Module):
+    """A tone curve for each number of a table, where rows stay where rows are; the identity until it is fitted.
+
+    What a model that has learnt too little gives is too much alike, and to stretch each column takes its rows to where none are. So the
+    curves are kept where they cost at most ``COSTS`` of the divergence from training rows, of −log precision and of −log coverage.
+    """
+
+    def __init__(self, features: Relaxation):
+        super().__init__()
+        self.features, self.curves = features, Tone(features.n_numbers)
+
+    @property
+    def fitted(self) -> Tensor:
+        """Whether there are curves."""
+        return self.curves.fitted
+
+    def fit(self, made: Tensor, known: Tensor, real: Tensor, plain: Tensor | None = None) -> None:
+        """From the features of generated rows, of as many training rows (of the same conditions), and of all training rows, ``(B, F)``;
+        ``plain``: of the generated rows as they would be without curves, where that is not as they are."""
+        self.curves.reset()
+        self.curves.fit(*map(self.features.own_numbers, (made, real)))
+        some = torch.linspace(0, len(made) - 1, min(ROWS_COMPARED, len(real)), device=made.device).long()
+        without, having = (neighbourhoods(known[some], f[some]).distance for f in (made if plain is None else plain, self(made)))
+        if having > without + COSTS:
+            self.curves.reset()
+
+    def forward(self, f: Tensor) -> Tensor:
+        """Features ``(B, F)`` with numbers as frequent as those of training rows, in their order."""
+        n = self.features.n_numbers
+        return torch.cat([self.curves(f[:, :n]), f[:, n:]], dim=1) if self.fitted else f
 
 
 class Histograms(nn.Module):

@@ -29,8 +29,8 @@ The numbers of a table have tone curves too, one for each column: the values of 
 rows, and keep their order. What the last step gives is cut off at the ends of the training rows' range only after that, or values would
 pile up there. On rows that were held out, after 2,500 steps, the C2ST of a DDPM in 20 steps fell from 0.69 to 0.66 on Adult, from 0.67 to
 0.62 on Annthyroid and from 0.55 to 0.52 on a table of evenly spread columns, of truncated diffusion in 4 from 0.67 to 0.58 on the first.
-But a model that has learnt too little gives rows that are too much alike, and to stretch each column takes them to where no rows are: on
-Satimage the precision was 0.88 and then 0.84. So the curves are kept where they cost at most ``COSTS`` of precision and coverage.
+But on Satimage, where too little was learnt, the precision was 0.88 without curves and 0.84 with them: such are not kept
+(:class:`~ectype.prob.tone.Marginals`).
 
 Dieleman et al., *Continuous diffusion for categorical data*, 2022, section 3. Ho & Salimans, *Classifier-free diffusion guidance*, 2022.
 """
@@ -49,9 +49,8 @@ from ..errors import InvalidParameterError
 from ..nn import build
 from ..prob.faint import faint
 from ..prob.local import CELLS, LocalGaussians
-from ..prob.neighbours import neighbourhoods
 from ..prob.solvers import ETA, Sampler, Variance, ancestral, ddim, dpm, heun, inpaint
-from ..prob.tone import Histograms, Tone
+from ..prob.tone import Histograms, Marginals, Tone
 from ..prob.transport import deal
 from ..rng import Rows, Shared
 from ..spec import Net
@@ -61,8 +60,6 @@ Pairing = Literal["optimal", "random"]
 SMALLEST_SCALE = 0.25   # of a feature: a rare category's one-hot must not be blown up to unit variance
 MOST_STEPS = 10_000
 TONED_ROWS = 4096       # of a table, that tone curves are fitted to
-COMPARED = 2000         # of these, that are compared with as many training rows
-COSTS = 0.03            # of the logarithm of precision and coverage, and of the divergence, that a table's tone curves may cost
 NEAR = 4.0              # σ from the lowest and the highest level, within which a pixel's place is told exactly
 DECIDED = 2.0           # log signal-to-noise ratio above which x_t itself tells the category
 
@@ -96,9 +93,9 @@ class Denoising(Objective):
         signs = torch.zeros(stats, dtype=torch.bool)            # features that are -1 or 1, or pixels between: their range is known
         if schema.is_table:
             signs[self.features.n_numbers : self.features.n_numbers + self.features.n_signs] = True
-        self.n_toned = self.shape[0] if schema.is_image else self.features.n_numbers if schema.is_table else 0
         self.any_signs = schema.is_image or bool(signs.any())
-        self.tones = nn.ModuleDict({str(steps): Tone(self.n_toned) for steps in self.toned} if self.n_toned else {})
+        curves = {str(k): Tone(self.shape[0]) if schema.is_image else Marginals(self.features) for k in self.toned}
+        self.tones = nn.ModuleDict(curves if schema.is_image or schema.is_table else {})
         self.histograms = Histograms(self.shape, schema.blocks[0].levels) if schema.is_image else None
         self.faint = faint(self.shape, schema.blocks[0].levels) if schema.is_image else None
         self.register_buffer("signs", signs | torch.tensor(schema.is_image), persistent=False)
@@ -223,7 +220,7 @@ class Denoising(Objective):
         ``last``; ``c`` is embedded already. A ``guidance`` other than 1 costs two evaluations, made as one batch."""
         low, high = self.low, self.high
         if last is not None and self.features.is_table:
-            free = (t <= last) & (torch.arange(len(low), device=low.device) < self.n_toned)
+            free = (t <= last) & (torch.arange(len(low), device=low.device) < self.features.n_numbers)
             low, high = low.masked_fill(free, -torch.inf), high.masked_fill(free, torch.inf)
         if not self.n_cond or guidance == 1.0:
             return self.estimate(self.predict(x_t, t, c), x_t, t).clamp(low, high)
@@ -290,24 +287,11 @@ class Denoising(Objective):
         self.find_faint(x)
         for name, tone in self.tones.items():
             f, real, given = self.some(x, c, int(name))
-            made = self.unscaled(self.spread(f, given, int(name)))
+            made, real = self.unscaled(self.spread(f, given, int(name))), self.features.embed(real)
             if self.features.is_image:
-                tone.fit(made, self.features.embed(real))
+                tone.fit(made, real)
             else:
-                self.find_tone(tone, made, x, real)
-
-    def find_tone(self, tone: Tone, made: Tensor, x: Tensor, real: Tensor) -> None:
-        """The curves of a table's numbers, from unscaled features of samples and all training rows; none if they cost too much, judged on
-        the rows whose conditions the samples have."""
-        tone.reset()
-        before, known = self.toned_numbers(tone, made), self.features.embed(real)
-        tone.fit(*map(self.features.own_numbers, (made, self.features.embed(x))))
-        after = self.toned_numbers(tone, made)
-        some = torch.linspace(0, len(made) - 1, min(COMPARED, len(x)), device=x.device).long()
-        known, before, after = (((f - self.center) / self.scale)[some] for f in (known, before, after))
-        without, having = (neighbourhoods(known, f).distance for f in (before, after))
-        if having > without + COSTS:
-            tone.reset()
+                tone.fit(made, real, self.features.embed(x), plain=self.within(made))
 
     def find_faint(self, x: Tensor) -> None:
         """The levels next to blank, where pictures have such."""
@@ -336,17 +320,11 @@ class Denoising(Objective):
         if not self.tones:
             return f
         curve = self.tones[str(self.nearest(steps))]
-        return self.histograms(curve(f), f) if self.features.is_image else self.toned_numbers(curve, f)
+        return self.histograms(curve(f), f) if self.features.is_image else curve(f) if curve.fitted else self.within(f)
 
-    def toned_numbers(self, curve: Tone, f: Tensor) -> Tensor:
-        """Unscaled features of a table's rows, the numbers through their curves; or within the range of the training rows, without curves
-        (the little that these leave beyond is mirrored when it becomes a value)."""
-        numbers, n = f[:, : self.n_toned], self.n_toned
-        if curve.fitted:
-            numbers = curve(numbers)
-        else:
-            numbers = torch.minimum(torch.maximum(numbers, self.unscaled(self.low)[:n]), self.unscaled(self.high)[:n])
-        return torch.cat([numbers, f[:, n:]], dim=1)
+    def within(self, f: Tensor) -> Tensor:
+        """Unscaled features within the range of the training rows."""
+        return torch.minimum(torch.maximum(f, self.unscaled(self.low)), self.unscaled(self.high))
 
     def nearest(self, steps: int) -> int:
         """The number of steps of ``toned`` whose corrections are taken: the largest that is not larger, or the smallest."""
