@@ -72,6 +72,7 @@ def test_the_rate_moves_the_threshold(ectype, files):
 def test_calibration_on_a_file(ectype, files):
     answer = ectype("detect", files / "vae", files / "new.csv", "--normal", files / "normal.csv", "--out", files / "f.csv", "--explain")
     assert answer.code == 0 and "300 normal rows" in answer.err and pd.read_csv(files / "f.csv").notna().all(axis=None)
+    assert "explaining 40 rows: 0%  3 columns of each replaced by those of 8 normal rows\n" in answer.err
     answer = ectype("detect", files / "vae", files / "new.csv", "--out", files / "f.csv", "--explain")
     assert answer.code == 2 and "--normal FILE" in answer.err
     answer = ectype("detect", files / "detector", files / "new.csv", "--normal", files / "normal.csv")
