@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pandas as pd
 
-from ..errors import InvalidParameterError
+from ..errors import CapabilityError, InvalidParameterError
 from ..estimator import load_model
 from ..saved import DETECTOR
 from ..train.loop import FEWEST_HELD_OUT
@@ -52,6 +52,11 @@ def detect(argv: list[str]) -> int:
     schema = detector.model_.schema_
     drawn = schema.is_image and flags.out.lower().endswith(".png")
     output = Output(flags.out, images=drawn, numeric=not flags.explain)
+    if (flags.explain or drawn) and detector.borrows and detector.normal_ is None:
+        saved, name = (Path(flags.run) / DETECTOR).is_file(), type(detector.model_).__name__
+        raise CapabilityError(f"{name} is explained with the help of normal rows, which {flags.run} does not keep",
+                              hint="save it with some: NoveltyDetector.calibrated(model, scores, normal)" if saved else
+                              "--normal FILE, with normal rows that the model was not trained on")
     rows = read_rows(flags.data, detector.model_, config, size_of(flags.size), terminal, strict=False, blanks=detector.unseen == "novel")
     X, scores = rows.X, detector.score_samples(rows.X)
     found = pd.DataFrame({"score": scores, "p_value": detector.p_values_of(scores), "novel": scores < detector.offset_})

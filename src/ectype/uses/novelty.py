@@ -306,6 +306,11 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
 
     # -- explaining ------------------------------------------------------------------------------------------------------------
 
+    @property
+    def borrows(self) -> bool:
+        """Whether explanations borrow values from normal rows: for all models but the autoencoders and the default."""
+        return not isinstance(self.model_, DenoisingNeighbours) and not isinstance(self.model_.objective_, Coder)
+
     def explain(self, X: Any, *, progress: Reporter | None = None) -> Any:
         """How much each column contributed to a row's novelty, in units of the score: larger = more novel.
 
@@ -318,12 +323,9 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         """
         X, lost, new = self._given(X)
         schema, unseen = self.model_.schema_, lost | self._counted(new)
-        if isinstance(self.model_, DenoisingNeighbours):
-            parts = self.model_.gains(X)
-        elif isinstance(self.model_.objective_, Coder):
-            parts = self._squared_errors(X)
-        else:
+        if self.borrows:
             return _labelled(self._covered(X, progress) + (UNSEEN * unseen if schema.is_table else 0), X, schema)
+        parts = self.model_.gains(X) if isinstance(self.model_, DenoisingNeighbours) else self._squared_errors(X)
         return _labelled(parts + UNSEEN * unseen if schema.is_table else _channels_as_given(parts, schema), X, schema)
 
     def _squared_errors(self, X: Any) -> np.ndarray:
@@ -340,7 +342,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         """
         if self.normal_ is None:
             raise CapabilityError(f"{type(self.model_).__name__} is explained with the help of normal rows, of which none were kept",
-                                  hint="NoveltyDetector.calibrated(…, normal=rows); on the command line --normal FILE")
+                                  hint="NoveltyDetector.calibrated(…, normal=rows)")
         schema, n_normal, began = self.model_.schema_, len(self.normal_), time.monotonic()
         gains = np.zeros((len(X), X.shape[1]) if schema.is_table else X.shape)
         regions = [(i,) for i in range(X.shape[1])] if schema.is_table else _patches(X.shape[1:], schema.is_image)
