@@ -25,9 +25,12 @@ given, and what to do::
 from __future__ import annotations
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable
 
 _UNSET = object()
+PASSED_OVER = (__package__, "torch", "sklearn")     # on the way from a warning to the line of the user's that led to it
 
 
 class EctypeError(Exception):
@@ -103,3 +106,11 @@ class ConditionWarning(UserWarning):
 
 class CalibrationWarning(UserWarning):
     """A novelty detector cannot hold the false-alarm rate that was asked for, or holds it for less than it seems."""
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn at the user's line: that of the nearest caller outside of this package and of those that wrap its methods."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in PASSED_OVER:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)

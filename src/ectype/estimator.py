@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import update_wrapper
@@ -33,6 +32,7 @@ from .errors import (
     SavedModelError,
     SchemaMismatchError,
     UnknownNameError,
+    warn,
 )
 from .spec import PRESET, Spec, Train, annotations, validate
 from .train.checkpoint import remove_checkpoint, unfinished_seed
@@ -194,7 +194,7 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
                 raise InvalidParameterError(f"{name} is out of its domain", expected="an int >= 1", got=repr(value))
         c = self._encode_condition(condition, n)
         if c is not None and (far := self._far_from_training(condition)):
-            warnings.warn(f"{far}: what is drawn there is a guess", ConditionWarning, stacklevel=4)     # below no_grad and sample
+            warn(f"{far}: what is drawn there is a guess", ConditionWarning)
         seed = rng.as_seed(random_state)
         batch_size = -(-batch_size // rng.Rows.BLOCK) * rng.Rows.BLOCK
         parts = []
@@ -458,7 +458,7 @@ def condition_schema(y: Any) -> Schema:
     schema = Schema.fit(values.to_frame(), kinds={values.name: "categorical"} if whole else None)
     if not blank:
         return schema
-    note = f"{values.name}: blank in {blank:,} of {len(values):,} rows, which is learnt as one more condition (--condition '')"
+    note = f"{values.name}: blank in {blank:,} of {len(values):,} rows; a blank is learnt as one more condition"
     return replace(schema, notes=(*schema.notes, note))
 
 

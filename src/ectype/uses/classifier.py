@@ -36,7 +36,6 @@ from __future__ import annotations
 
 import copy
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -55,7 +54,7 @@ from torch import Tensor, nn
 
 from .. import registry, rng, saved
 from ..data.schema import Schema, as_container
-from ..errors import CapabilityError, DataError, InvalidParameterError, SavedModelError, SchemaMismatchError
+from ..errors import CapabilityError, DataError, InvalidParameterError, SavedModelError, SchemaMismatchError, warn
 from ..estimator import GenerativeModel, batches, family_name
 from ..spec import PRESET, Interval, Share, Train, annotations, validate
 from ..train.device import device_of, threads_for
@@ -389,8 +388,8 @@ class PretrainedClassifier(ClassifierMixin, BaseEstimator):
             raise DataError("no row is labelled, so that there is nothing to compare with", got=f"{len(values)} rows without a label")
         unseen = [v for v in pd.unique(values[labelled]) if v not in self.classes_.tolist()]
         if unseen:
-            warnings.warn(f"classes that were not there in fit ({', '.join(map(str, unseen[:5]))}{', …' * (len(unseen) > 5)}): their rows "
-                          f"count as errors; fit saw {', '.join(map(str, self.classes_[:20]))}", UserWarning, stacklevel=2)
+            warn(f"classes that were not there in fit ({', '.join(map(str, unseen[:5]))}{', …' * (len(unseen) > 5)}): their rows "
+                 f"count as errors; fit saw {', '.join(map(str, self.classes_[:20]))}", UserWarning)
         weights = weights_of(sample_weight, labelled)
         hits = self.predict(X).astype(object) == values.astype(object)          # as objects: 0 and "0" may be compared
         return float(np.average(hits, weights=weights))

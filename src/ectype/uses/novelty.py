@@ -46,7 +46,6 @@ import json
 import math
 import os
 import time
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -60,7 +59,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from .. import rng
 from ..data.blocks import to_float
 from ..data.schema import Schema, as_container, as_frame
-from ..errors import CalibrationWarning, CapabilityError, DataError, InvalidParameterError, SavedModelError, SchemaMismatchError
+from ..errors import CalibrationWarning, CapabilityError, DataError, InvalidParameterError, SavedModelError, SchemaMismatchError, warn
 from ..estimator import BATCH, load_model
 from ..saved import DETECTOR, MEMORY, WEIGHTS
 from ..spec import Interval, annotations, validate
@@ -158,7 +157,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         normal = take(X, rng.numpy_generator(seed, "normal rows").permutation(n)[:NORMAL_ROWS])
         self._calibrate(scores, normal, new)
         for note in self.notes_:
-            warnings.warn(note, CalibrationWarning, stacklevel=2)
+            warn(note, CalibrationWarning)
         return self
 
     def _prototype(self) -> Any:
