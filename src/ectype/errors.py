@@ -101,7 +101,7 @@ class DivergedError(EctypeError, RuntimeError):
 
 
 class ConditionWarning(UserWarning):
-    """Rows are asked for under a condition of which the training rows tell nothing."""
+    """Rows are asked for under a condition of which the training rows tell nothing, or that is followed too strongly."""
 
 
 class CalibrationWarning(UserWarning):

@@ -175,8 +175,8 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     def sample(self, n: int = 1, *, condition: Any = None, random_state: Any = None, batch_size: int = BATCH) -> Any:
         """``n`` new rows, in the container, columns and dtypes of the training data.
 
-        condition : for a conditional model, one value for all rows or one for each. A number far outside of those of the training rows is
-            warned of (:class:`~ectype.errors.ConditionWarning`).
+        condition : for a conditional model, one value for all rows or one for each. A number far outside of those of the training rows
+            (of a skewed column, any outside) is warned of: :class:`~ectype.errors.ConditionWarning`.
         random_state : an int gives the same rows every time, whatever the ``batch_size``; the first k of n rows are the k rows of ``n=k``.
         batch_size : rows computed at once; changes memory and speed, never a row.
         """
@@ -193,8 +193,7 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             if not isinstance(value, int | np.integer) or value < 1:
                 raise InvalidParameterError(f"{name} is out of its domain", expected="an int >= 1", got=repr(value))
         c = self._encode_condition(condition, n)
-        if c is not None and (far := self._far_from_training(condition)):
-            warn(f"{far}: what is drawn there is a guess", ConditionWarning)
+        self._warn_if_far(condition)
         seed = rng.as_seed(random_state)
         batch_size = -(-batch_size // rng.Rows.BLOCK) * rng.Rows.BLOCK
         parts = []
@@ -206,9 +205,13 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
                 parts.append(self.objective_.sample(rows, rows_c, **options).cpu())
         return self.schema_.decode(torch.cat(parts)[:n].numpy())
 
-    def _far_from_training(self, condition: Any) -> str | None:
-        block = self.condition_.blocks[0]
-        return block.far(_labels(condition if pd.api.types.is_list_like(condition) else [condition])) if block.type == "number" else None
+    def _warn_if_far(self, condition: Any) -> None:
+        """Of a quantity under which rows are made, not of one that comes with a row: of such a row the score tells."""
+        block = self.condition_.blocks[0] if self.condition_ is not None else None
+        if block is not None and block.type == "number":
+            far = block.far(_labels(condition if pd.api.types.is_list_like(condition) else [condition]))
+            if far is not None:
+                warn(f"{far}: what is drawn there is a guess", ConditionWarning)
 
     def _encode_condition(self, condition: Any, n: int) -> torch.Tensor | None:
         if self.condition_ is None:
@@ -256,6 +259,7 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         if not len(codes):
             raise DataError("there are no codes", expected="at least one row", got=tuple(codes.shape))
         c = self._encode_condition(condition, len(codes))
+        self._warn_if_far(condition)
         with torch.no_grad(), threads_for(self.objective_, self.train_.threads):
             parts = [self.objective_.decode(codes[rows], None if c is None else c[rows]).cpu() for rows in batches(len(codes))]
         return self.schema_.decode(torch.cat(parts)[: len(codes)].numpy())

@@ -64,6 +64,23 @@ def test_a_condition_far_outside_of_the_training_rows(ectype, tmp_path):
     assert ectype("sample", tmp_path / "run", "--condition", "20.9").err == ectype("sample", tmp_path / "run", "--condition", "2000", "-q").err == ""
 
 
+def test_what_is_asked_beyond_the_training_rows_is_noted_wherever_it_is_asked(ectype, tmp_path, monkeypatch):
+    """Once, also where rows are made in parts."""
+    monkeypatch.setattr("ectype.cli.apply.CHUNK", 4)
+    frame = pd.DataFrame({"v": np.random.default_rng(0).normal(size=120), "price": np.exp(np.linspace(0, 9, 120)).round(2)})
+    frame.to_csv(tmp_path / "train.csv", index=False)
+    words = ["--label", "price", "--conditional", "--budget", "2steps", "--quiet"]
+    for model in ("vae", "shortcut"):
+        assert ectype("fit", model, tmp_path / "train.csv", "--out", tmp_path / model, *words).code == 0
+    note = "note: price 0 is outside of the training rows, 1 to 8103.08: what is drawn there is a guess\n"
+    assert ectype("sample", tmp_path / "vae", "--condition", "0", "7").err == note
+    assert ectype("encode", tmp_path / "vae", tmp_path / "train.csv", "--out", tmp_path / "codes.csv", "-q").code == 0
+    answer = ectype("decode", tmp_path / "vae", tmp_path / "codes.csv", "--condition", "0")
+    assert answer.code == 0 and answer.err.count(note) == 1
+    answer = ectype("sample", tmp_path / "shortcut", "--condition", "7", "--guidance", "1000")
+    assert answer.code == 0 and answer.err.startswith("note: guidance 1000 is beyond 20: rows become extreme or broken")
+
+
 def test_a_condition_that_is_refused_does_not_count_as_blank(ectype, tmp_path):
     frame = pd.DataFrame({"v": np.random.default_rng(0).normal(size=120), "price": np.linspace(10, 20, 120)})
     frame.to_csv(tmp_path / "train.csv", index=False)

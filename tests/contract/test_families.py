@@ -492,6 +492,21 @@ def test_a_condition_far_outside_of_the_training_rows_is_said(tabular):
         assert len(model.sample(3, condition=[-5.0, 2000.0, 15.0])) == 3
     assert len(told) == 1 and told[0].filename == __file__
     assert np.isfinite(model.score_samples(DATA["table"][:1], condition=[30.0])).all()     # of a row that is given, the score tells
+    if {"encode", "decode"} <= model.capabilities:
+        with pytest.warns(ConditionWarning, match="price 2000") as told:
+            model.inverse_transform(model.transform(DATA["table"][:2], condition=15.0), condition=2000.0)
+        assert told[0].filename == __file__
+
+
+def test_guidance_that_breaks_rows_is_said(tabular):
+    model = new(tabular, conditional=True, train=TINY(budget="1steps"))
+    if "guidance" not in inspect.signature(model.sample).parameters:
+        pytest.skip("no guidance")
+    model.fit(DATA["table"], np.arange(120) % 2)
+    model.sample(2, condition=0, steps=2, guidance=20.0)                            # warnings are errors here
+    with pytest.warns(ConditionWarning, match=r"^guidance 1000 is beyond 20: ") as told:
+        model.sample(2, condition=0, steps=2, guidance=1000.0)
+    assert len(told) == 1 and told[0].filename == __file__
 
 
 # -- awkward data -------------------------------------------------------------------------------------------------------------------------

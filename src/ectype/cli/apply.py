@@ -207,7 +207,8 @@ def decode(argv: list[str]) -> int:
         raise DataFileError(f"{flags.codes} holds no codes", expected="numbers, as `ectype encode` writes them",
                             got=f"words in the column {words!r}", hint=f"ectype encode {flags.run} DATA --out codes.csv")
     y = _condition(flags.condition, model, len(codes), config)
-    X = _in_chunks(model.inverse_transform, codes, y, terminal, "decoding")
+    with terminal.noting(ConditionWarning):
+        X = _in_chunks(model.inverse_transform, codes, y, terminal, "decoding")
     _write(output, X, y, model, config, in_rows(X) if model.schema_.is_image else None)
     _done(flags, terminal, len(X))
     return 0
@@ -223,7 +224,8 @@ def interpolate(argv: list[str]) -> int:
         raise DataError("a path has two ends", expected="at least 2 rows", got=len(rows.X))
     a, b = (rows.X[end : 2 * n : 2] for end in (0, 1))
     y = None if rows.condition is None else rows.condition[: 2 * n : 2]         # each path under the condition of its first row
-    X = paths.interpolate(model, a, b, flags.steps, path=flags.path, condition=y)
+    with terminal.noting(ConditionWarning):
+        X = paths.interpolate(model, a, b, flags.steps, path=flags.path, condition=y)
     _write(output, X, None if y is None else y.repeat(flags.steps).reset_index(drop=True), model, config,
            in_rows(X, flags.steps) if model.schema_.is_image else None)
     _done(flags, terminal, len(X))
