@@ -362,6 +362,13 @@ def test_interpolate(ectype, trained, people, tmp_path):
     assert list(conditional["group"]) == [g for g in pd.read_csv(people)["group"][:4:2] for _ in range(3)]
 
 
+@pytest.mark.parametrize(("words", "said"), [(["--pairs", 0], "--pairs is out of its domain: expected an int >= 1, got 0"),
+                                             (["--steps", 1], "--steps is out of its domain: expected an int >= 2, got 1")])
+def test_a_flag_out_of_its_domain_is_named(ectype, trained, people, words, said):
+    answer = ectype("interpolate", trained / "table", people, *words)
+    assert answer.code == 2 and answer.out == "" and answer.err == f"error: {said}\n"
+
+
 def test_interpolate_draws_a_line_for_each_path(ectype, trained, tmp_path):
     out = tmp_path / "p.npz"
     assert ectype("interpolate", trained / "images", trained / "images.npz", "--out", out, "--steps", 5, "--pairs", 3).code == 0

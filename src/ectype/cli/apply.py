@@ -109,7 +109,7 @@ class Interpolate(Applied):
 
     pairs: Annotated[PositiveInt, arg(metavar="N")] = 8
     """How many paths, at most; a line each in a PNG."""
-    steps: PositiveInt = 8
+    steps: paths.Steps = 8
     """Rows of a path, the reconstructions of its ends among them."""
     path: Literal["spherical", "linear"] = "spherical"
     """Through the space of the codes: along a sphere, where they are Gaussian, or straight."""
