@@ -136,11 +136,12 @@ def _left_away_or(hint: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
 
 
 def _require_domains(values: Any) -> None:
-    """Raise :class:`InvalidParameterError` for a flag whose value its annotation does not admit; those of groups are checked by their specs."""
+    """Raise :class:`InvalidParameterError` for a flag whose value its annotation does not admit; specs check those of groups."""
     for name, hint in annotations(type(values)).items():
         value = getattr(values, name)
         if value is not None and not dataclasses.is_dataclass(value) and not conforms(value, hint):
-            raise InvalidParameterError(f"--{name.replace('_', '-')} is out of its domain", expected=describe(without_none(hint)), got=value)
+            flag, expected = f"--{name.replace('_', '-')}", describe(without_none(hint))
+            raise InvalidParameterError(f"{flag} is out of its domain", expected=expected, got=value)
 
 
 def _complain_of_value(flags: type, complaint: _Page) -> None:

@@ -55,7 +55,7 @@ from torch import Tensor, nn
 from .. import registry, rng, saved
 from ..data.schema import Schema, as_container
 from ..errors import CapabilityError, DataError, InvalidParameterError, SavedModelError, SchemaMismatchError, warn
-from ..estimator import GenerativeModel, batches, family_name
+from ..estimator import MAX_CLASSES, GenerativeModel, batches, family_name
 from ..spec import PRESET, Interval, Share, Train, annotations, validate
 from ..train.device import device_of, threads_for
 from ..train.loop import Reporter, train
@@ -499,8 +499,17 @@ def labels_of(y: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
     if "text" in types and len(types) > 1:
         raise DataError("labels of one type are needed: texts and others have no order", expected="texts only, or numbers only",
                         got=" and ".join(sorted(types)), hint="turn all labels into texts, and leave None where there is none")
+    distinct = np.unique(labelled) if labelled.dtype.kind in "iuf" else labelled[:0]
+    if len(distinct) > MAX_CLASSES or (distinct % 1 != 0).any():
+        column, first = getattr(y, "name", None) or "COL", ", ".join(f"{v:g}" for v in distinct[:3].tolist())
+        raise DataError("Unknown label type: quantities, and classification needs classes",
+                        expected=f"texts, booleans, or at most {MAX_CLASSES} different whole numbers",
+                        got=f"{len(distinct):,} different numbers, such as {first}",
+                        hint="where the numbers name classes, turn them into texts (on the command line --kind "
+                             f"{column}=categorical); else cut them into classes, or draw them given the other columns: ectype.impute")
     try:
-        check_classification_targets(labelled if len(labelled) else [0])
+        if labelled.dtype.kind == "O" and types != {"text"}:
+            check_classification_targets(labelled)
     except ValueError as error:
         raise DataError(str(error), expected="classes: texts, whole numbers or booleans") from None
     whole = np.full(n, labelled[0] if len(labelled) else 0, dtype=labelled.dtype if len(labelled) else int)
