@@ -81,6 +81,21 @@ def test_what_is_asked_beyond_the_training_rows_is_noted_wherever_it_is_asked(ec
     assert answer.code == 0 and answer.err.startswith("note: guidance 1000 is beyond 20: rows become extreme or broken")
 
 
+@pytest.mark.parametrize(("written", "day", "read"), [("%d/%m/%Y", 28, "2022-03-01"), ("%m/%d/%Y", 28, "2022-01-03"), ("%d/%m/%Y", 12, "2022-01-03")],
+                         ids=["day first", "month first", "no row tells"])
+def test_how_a_date_is_read_is_said(ectype, tmp_path, written, day, read):
+    """In the order of the column; where no row tells which comes first, the month."""
+    r = np.random.default_rng(0)
+    days = pd.to_datetime({"year": r.integers(2020, 2024, 120), "month": r.integers(1, 13, 120), "day": r.integers(1, day + 1, 120)})
+    pd.DataFrame({"v": r.normal(size=120), "sold": days.dt.strftime(written)}).to_csv(tmp_path / "train.csv", index=False)
+    words = ["--label", "sold", "--conditional", "--out", tmp_path / "run", "--budget", "2steps", "--quiet", "--latent-dim", "1"]
+    assert ectype("fit", "vae", tmp_path / "train.csv", *words).code == 0
+    answer = ectype("sample", tmp_path / "run", "--condition", "01/03/2022", "2022-03-04", "02/02/2022")
+    assert answer.code == 0 and answer.err == f"note: sold 01/03/2022 is read as {read}; written like that, there is no doubt\n"
+    drawn, same = (_csv(ectype("sample", tmp_path / "run", "--condition", text).out)["v"] for text in ("01/03/2022", read))
+    assert drawn.equals(same)
+
+
 def test_a_condition_that_is_refused_does_not_count_as_blank(ectype, tmp_path):
     frame = pd.DataFrame({"v": np.random.default_rng(0).normal(size=120), "price": np.linspace(10, 20, 120)})
     frame.to_csv(tmp_path / "train.csv", index=False)
