@@ -74,11 +74,8 @@ class UnknownNameError(EctypeError, ValueError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, hint: str | None = None):
         known = list(known)
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         listed = ", ".join(known[:40]) + (", …" if len(known) > 40 else "")
-        if hint is None and near:
-            hint = f"did you mean {' or '.join(near)}?"
-        super().__init__(f"unknown {kind} {name!r}", expected=f"one of {listed}", hint=hint)
+        super().__init__(f"unknown {kind} {name!r}", expected=f"one of {listed}", hint=hint or near_miss(name, known))
 
 
 class CapabilityError(EctypeError, AttributeError):
@@ -106,6 +103,12 @@ class ConditionWarning(UserWarning):
 
 class CalibrationWarning(UserWarning):
     """A novelty detector cannot hold the false-alarm rate that was asked for, or holds it for less than it seems."""
+
+
+def near_miss(name: str, known: Iterable[str]) -> str | None:
+    """A hint at what was meant, where something known is spelt nearly so."""
+    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}?" if near else None
 
 
 def warn(message: str, category: type[Warning]) -> None:

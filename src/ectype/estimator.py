@@ -34,13 +34,14 @@ from .errors import (
     UnknownNameError,
     warn,
 )
-from .spec import PRESET, Spec, Train, annotations, validate
+from .spec import PRESET, Spec, Train, annotations, known_options, validate
 from .train.checkpoint import remove_checkpoint, unfinished_seed
 from .train.device import arithmetic, device_of, threads_for
 from .train.loop import Reporter, held_out_rows, train
 from .train.objective import Objective, n_parameters
 
 MAX_CLASSES = 100           # whole numbers in y up to this many different ones are classes, not quantities
+WITH_OPTIONS = {"sample", "transform", "score_samples", "log_likelihood"}       # methods to which families add options
 BATCH = 1024
 EXACT = 2.0**53             # up to which a float is exact about whole numbers
 ROUND = 32                  # batches are filled up to a multiple of it, see _batches
@@ -88,6 +89,11 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     """The same for single containers, where another setting does better."""
     sampling_presets: ClassVar[dict[str, dict[str, Any]]] = {}
     """Other samplers from the same weights, by name, as options of :meth:`sample`."""
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        for name in WITH_OPTIONS & vars(cls).keys():
+            setattr(cls, name, known_options(vars(cls)[name]))
 
     def build(self, schema: Schema, condition: Schema | None) -> Objective:
         """The family's objective with fresh networks for such data."""
@@ -172,6 +178,7 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     # -- generating ------------------------------------------------------------------------------------------------------------
 
+    @known_options
     def sample(self, n: int = 1, *, condition: Any = None, random_state: Any = None, batch_size: int = BATCH) -> Any:
         """``n`` new rows, in the container, columns and dtypes of the training data.
 
@@ -284,6 +291,7 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     # -- scores ----------------------------------------------------------------------------------------------------------------
 
     @_can("score")
+    @known_options
     def score_samples(self, X: Any, condition: Any = None) -> np.ndarray:
         """A score for each row, ``(N,)``: higher = more like the training data. :meth:`log_likelihood` where the family has one; what it
         measures in the others is said by them."""
@@ -305,6 +313,7 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         return float(self.score_samples(X, condition=y if self.conditional else None).mean())
 
     @_can("exact|bound")
+    @known_options
     def log_likelihood(self, X: Any, condition: Any = None) -> np.ndarray:
         """log p(x) of each row, ``(N,)``, in nats, or a lower bound of it (``"bound" in capabilities``).
 
@@ -410,7 +419,7 @@ def family_name(model: GenerativeModel) -> str:
 
 
 # Not as decorators: scikit-learn's set_output wraps these two when the class is made, and would leave a plain function.
-GenerativeModel.transform = _can("encode")(GenerativeModel.transform)
+GenerativeModel.transform = _can("encode")(known_options(GenerativeModel.transform))
 GenerativeModel.fit_transform = _can("encode")(GenerativeModel.fit_transform)
 
 

@@ -12,7 +12,7 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from ectype import load, registry
+from ectype import impute, load, registry
 from ectype.errors import CapabilityError, ConditionWarning, DataError, EctypeError, InvalidParameterError, SchemaMismatchError
 from ectype.spec import Corruption, Net, Train, annotations, invalid_examples
 from ectype.train.loop import held_out_rows
@@ -100,6 +100,21 @@ def test_bad_requests_are_said(name, bad):
         draw(fitted(name), **bad)
     with pytest.raises(NotFittedError):
         new(name).sample(3)
+
+
+def test_an_option_that_there_is_not_is_said_with_those_that_there_are(name):
+    """Of every method to which families add options; what is near is suggested."""
+    model = fitted(name)
+    for method in ("sample", "score_samples", "transform", "log_likelihood"):
+        if not hasattr(model, method):
+            continue
+        options = ", ".join(inspect.signature(getattr(model, method)).parameters)
+        given = {} if method == "sample" else {"X": DATA["table"][:2]}
+        with pytest.raises(InvalidParameterError, match=rf"^{type(model).__name__}\.{method} has no option 'conditoin': expected one of "
+                                                        rf"{options}, got conditoin=3\nhint: did you mean condition\?$"):
+            getattr(model, method)(**given, conditoin=3)
+    with pytest.raises(InvalidParameterError, match="impute has no option 'mask': .*known.*got mask=1$"):
+        impute(model, DATA["table"], mask=1)
 
 
 # -- capabilities -------------------------------------------------------------------------------------------------------------------------
