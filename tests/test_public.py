@@ -57,3 +57,15 @@ def test_messages_say_what_expected_got_and_a_hint():
     assert str(errors.DataError("bad", got=None)) == "bad: got None"
     assert "did you mean vae?" in str(errors.UnknownNameError("model", "vea", ["vae", "gan"]))
     assert str(errors.MissingExtraError("pyarrow", "parquet", "reading Parquet")).endswith("hint: pip install 'ectype[parquet]'")
+
+
+def test_a_warning_is_at_the_line_of_the_user():
+    """Past this package and those that wrap its methods, however deep."""
+    code = compile("def call(f, *args): return f(*args)", "wrapper.py", "exec")
+    inner, outer = {"__name__": "ectype.uses.paths"}, {"__name__": "torch.utils"}
+    exec(code, inner)
+    exec(code, outer)
+    line = inspect.currentframe().f_lineno + 2
+    with pytest.warns(UserWarning, match="so") as told:
+        outer["call"](inner["call"], errors.warn, "so", UserWarning)
+    assert (told[0].filename, told[0].lineno) == (__file__, line)

@@ -25,9 +25,12 @@ given, and what to do::
 from __future__ import annotations
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable
 
 _UNSET = object()
+PASSED_OVER = (__package__, "torch", "sklearn")     # on the way from a warning to the line of the user's that led to it
 
 
 class EctypeError(Exception):
@@ -71,11 +74,8 @@ class UnknownNameError(EctypeError, ValueError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, hint: str | None = None):
         known = list(known)
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         listed = ", ".join(known[:40]) + (", …" if len(known) > 40 else "")
-        if hint is None and near:
-            hint = f"did you mean {' or '.join(near)}?"
-        super().__init__(f"unknown {kind} {name!r}", expected=f"one of {listed}", hint=hint)
+        super().__init__(f"unknown {kind} {name!r}", expected=f"one of {listed}", hint=hint or near_miss(name, known))
 
 
 class CapabilityError(EctypeError, AttributeError):
@@ -98,8 +98,22 @@ class DivergedError(EctypeError, RuntimeError):
 
 
 class ConditionWarning(UserWarning):
-    """Rows are asked for under a condition of which the training rows tell nothing."""
+    """Rows are asked for under a condition of which the training rows tell nothing, or that is followed too strongly."""
 
 
 class CalibrationWarning(UserWarning):
     """A novelty detector cannot hold the false-alarm rate that was asked for, or holds it for less than it seems."""
+
+
+def near_miss(name: str, known: Iterable[str]) -> str | None:
+    """A hint at what was meant, where something known is spelt nearly so."""
+    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}?" if near else None
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn at the user's line: that of the nearest caller outside of this package and of those that wrap its methods."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in PASSED_OVER:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)

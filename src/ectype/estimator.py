@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import update_wrapper
@@ -33,14 +32,16 @@ from .errors import (
     SavedModelError,
     SchemaMismatchError,
     UnknownNameError,
+    warn,
 )
-from .spec import PRESET, Spec, Train, annotations, validate
+from .spec import PRESET, Spec, Train, annotations, known_options, validate
 from .train.checkpoint import remove_checkpoint, unfinished_seed
 from .train.device import arithmetic, device_of, threads_for
 from .train.loop import Reporter, held_out_rows, train
 from .train.objective import Objective, n_parameters
 
 MAX_CLASSES = 100           # whole numbers in y up to this many different ones are classes, not quantities
+WITH_OPTIONS = {"sample", "transform", "score_samples", "log_likelihood"}       # methods to which families add options
 BATCH = 1024
 EXACT = 2.0**53             # up to which a float is exact about whole numbers
 ROUND = 32                  # batches are filled up to a multiple of it, see _batches
@@ -88,6 +89,11 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     """The same for single containers, where another setting does better."""
     sampling_presets: ClassVar[dict[str, dict[str, Any]]] = {}
     """Other samplers from the same weights, by name, as options of :meth:`sample`."""
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        for name in WITH_OPTIONS & vars(cls).keys():
+            setattr(cls, name, known_options(vars(cls)[name]))
 
     def build(self, schema: Schema, condition: Schema | None) -> Objective:
         """The family's objective with fresh networks for such data."""
@@ -172,11 +178,12 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     # -- generating ------------------------------------------------------------------------------------------------------------
 
+    @known_options
     def sample(self, n: int = 1, *, condition: Any = None, random_state: Any = None, batch_size: int = BATCH) -> Any:
         """``n`` new rows, in the container, columns and dtypes of the training data.
 
-        condition : for a conditional model, one value for all rows or one for each. A number far outside of those of the training rows is
-            warned of (:class:`~ectype.errors.ConditionWarning`).
+        condition : for a conditional model, one value for all rows or one for each. A number far outside of those of the training rows
+            (of a skewed column, any outside) is warned of: :class:`~ectype.errors.ConditionWarning`.
         random_state : an int gives the same rows every time, whatever the ``batch_size``; the first k of n rows are the k rows of ``n=k``.
         batch_size : rows computed at once; changes memory and speed, never a row.
         """
@@ -193,8 +200,7 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             if not isinstance(value, int | np.integer) or value < 1:
                 raise InvalidParameterError(f"{name} is out of its domain", expected="an int >= 1", got=repr(value))
         c = self._encode_condition(condition, n)
-        if c is not None and (far := self._far_from_training(condition)):
-            warnings.warn(f"{far}: what is drawn there is a guess", ConditionWarning, stacklevel=4)     # below no_grad and sample
+        self._warn_if_far(condition)
         seed = rng.as_seed(random_state)
         batch_size = -(-batch_size // rng.Rows.BLOCK) * rng.Rows.BLOCK
         parts = []
@@ -206,9 +212,13 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
                 parts.append(self.objective_.sample(rows, rows_c, **options).cpu())
         return self.schema_.decode(torch.cat(parts)[:n].numpy())
 
-    def _far_from_training(self, condition: Any) -> str | None:
-        block = self.condition_.blocks[0]
-        return block.far(_labels(condition if pd.api.types.is_list_like(condition) else [condition])) if block.type == "number" else None
+    def _warn_if_far(self, condition: Any) -> None:
+        """Of a quantity under which rows are made, not of one that comes with a row: of such a row the score tells."""
+        block = self.condition_.blocks[0] if self.condition_ is not None else None
+        if block is not None and block.type == "number":
+            far = block.far(_labels(condition if pd.api.types.is_list_like(condition) else [condition]))
+            if far is not None:
+                warn(f"{far}: what is drawn there is a guess", ConditionWarning)
 
     def _encode_condition(self, condition: Any, n: int) -> torch.Tensor | None:
         if self.condition_ is None:
@@ -256,6 +266,7 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         if not len(codes):
             raise DataError("there are no codes", expected="at least one row", got=tuple(codes.shape))
         c = self._encode_condition(condition, len(codes))
+        self._warn_if_far(condition)
         with torch.no_grad(), threads_for(self.objective_, self.train_.threads):
             parts = [self.objective_.decode(codes[rows], None if c is None else c[rows]).cpu() for rows in batches(len(codes))]
         return self.schema_.decode(torch.cat(parts)[: len(codes)].numpy())
@@ -280,6 +291,7 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     # -- scores ----------------------------------------------------------------------------------------------------------------
 
     @_can("score")
+    @known_options
     def score_samples(self, X: Any, condition: Any = None) -> np.ndarray:
         """A score for each row, ``(N,)``: higher = more like the training data. :meth:`log_likelihood` where the family has one; what it
         measures in the others is said by them."""
@@ -301,6 +313,7 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         return float(self.score_samples(X, condition=y if self.conditional else None).mean())
 
     @_can("exact|bound")
+    @known_options
     def log_likelihood(self, X: Any, condition: Any = None) -> np.ndarray:
         """log p(x) of each row, ``(N,)``, in nats, or a lower bound of it (``"bound" in capabilities``).
 
@@ -406,7 +419,7 @@ def family_name(model: GenerativeModel) -> str:
 
 
 # Not as decorators: scikit-learn's set_output wraps these two when the class is made, and would leave a plain function.
-GenerativeModel.transform = _can("encode")(GenerativeModel.transform)
+GenerativeModel.transform = _can("encode")(known_options(GenerativeModel.transform))
 GenerativeModel.fit_transform = _can("encode")(GenerativeModel.fit_transform)
 
 
@@ -458,7 +471,7 @@ def condition_schema(y: Any) -> Schema:
     schema = Schema.fit(values.to_frame(), kinds={values.name: "categorical"} if whole else None)
     if not blank:
         return schema
-    note = f"{values.name}: blank in {blank:,} of {len(values):,} rows, which is learnt as one more condition (--condition '')"
+    note = f"{values.name}: blank in {blank:,} of {len(values):,} rows; a blank is learnt as one more condition"
     return replace(schema, notes=(*schema.notes, note))
 
 

@@ -12,16 +12,18 @@ speaks scikit-learn's ``get_params``, so that ``train__lr`` works in a grid sear
 from __future__ import annotations
 
 import dataclasses
+import functools
+import inspect
 import numbers
 import os
 import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from .errors import InvalidParameterError, UnknownNameError
+from .errors import InvalidParameterError, UnknownNameError, near_miss
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,23 @@ def describe(hint: Any) -> str:
     names = {Any: "anything", int: "an int", float: "a number", bool: "True or False", str: "text", os.PathLike: "a path",
              type(None): "None"}
     return names.get(hint, f"a {getattr(hint, '__name__', hint)}")
+
+
+def known_options(function: Callable) -> Callable:
+    """The function, or method, with :class:`InvalidParameterError` for an option that it has not, in place of a bare ``TypeError``."""
+    parameters = inspect.signature(function).parameters.values()
+    known = [p.name for p in parameters if p.name != "self" and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+
+    @functools.wraps(function)
+    def checked(*args: Any, **options: Any) -> Any:
+        for name in options:
+            if name not in known:
+                whose = f"{type(args[0]).__name__}.{function.__name__}" if len(args) and "." in function.__qualname__ else function.__name__
+                raise InvalidParameterError(f"{whose} has no option {name!r}", expected=f"one of {', '.join(known)}",
+                                            got=f"{name}={options[name]!r}", hint=near_miss(name, known))
+        return function(*args, **options)
+
+    return checked
 
 
 def invalid_examples(hint: Any) -> list[Any]:

@@ -64,6 +64,38 @@ def test_a_condition_far_outside_of_the_training_rows(ectype, tmp_path):
     assert ectype("sample", tmp_path / "run", "--condition", "20.9").err == ectype("sample", tmp_path / "run", "--condition", "2000", "-q").err == ""
 
 
+def test_what_is_asked_beyond_the_training_rows_is_noted_wherever_it_is_asked(ectype, tmp_path, monkeypatch):
+    """Once, also where rows are made in parts."""
+    monkeypatch.setattr("ectype.cli.apply.CHUNK", 4)
+    frame = pd.DataFrame({"v": np.random.default_rng(0).normal(size=120), "price": np.exp(np.linspace(0, 9, 120)).round(2)})
+    frame.to_csv(tmp_path / "train.csv", index=False)
+    words = ["--label", "price", "--conditional", "--budget", "2steps", "--quiet"]
+    for model in ("vae", "shortcut"):
+        assert ectype("fit", model, tmp_path / "train.csv", "--out", tmp_path / model, *words).code == 0
+    note = "note: price 0 is outside of the training rows, 1 to 8103.08: what is drawn there is a guess\n"
+    assert ectype("sample", tmp_path / "vae", "--condition", "0", "7").err == note
+    assert ectype("encode", tmp_path / "vae", tmp_path / "train.csv", "--out", tmp_path / "codes.csv", "-q").code == 0
+    answer = ectype("decode", tmp_path / "vae", tmp_path / "codes.csv", "--condition", "0")
+    assert answer.code == 0 and answer.err.count(note) == 1
+    answer = ectype("sample", tmp_path / "shortcut", "--condition", "7", "--guidance", "1000")
+    assert answer.code == 0 and answer.err.startswith("note: guidance 1000 is beyond 20: rows become extreme or broken")
+
+
+@pytest.mark.parametrize(("written", "day", "read"), [("%d/%m/%Y", 28, "2022-03-01"), ("%m/%d/%Y", 28, "2022-01-03"), ("%d/%m/%Y", 12, "2022-01-03")],
+                         ids=["day first", "month first", "no row tells"])
+def test_how_a_date_is_read_is_said(ectype, tmp_path, written, day, read):
+    """In the order of the column; where no row tells which comes first, the month."""
+    r = np.random.default_rng(0)
+    days = pd.to_datetime({"year": r.integers(2020, 2024, 120), "month": r.integers(1, 13, 120), "day": r.integers(1, day + 1, 120)})
+    pd.DataFrame({"v": r.normal(size=120), "sold": days.dt.strftime(written)}).to_csv(tmp_path / "train.csv", index=False)
+    words = ["--label", "sold", "--conditional", "--out", tmp_path / "run", "--budget", "2steps", "--quiet", "--latent-dim", "1"]
+    assert ectype("fit", "vae", tmp_path / "train.csv", *words).code == 0
+    answer = ectype("sample", tmp_path / "run", "--condition", "01/03/2022", "2022-03-04", "02/02/2022")
+    assert answer.code == 0 and answer.err == f"note: sold 01/03/2022 is read as {read}; written like that, there is no doubt\n"
+    drawn, same = (_csv(ectype("sample", tmp_path / "run", "--condition", text).out)["v"] for text in ("01/03/2022", read))
+    assert drawn.equals(same)
+
+
 def test_a_condition_that_is_refused_does_not_count_as_blank(ectype, tmp_path):
     frame = pd.DataFrame({"v": np.random.default_rng(0).normal(size=120), "price": np.linspace(10, 20, 120)})
     frame.to_csv(tmp_path / "train.csv", index=False)
@@ -343,6 +375,13 @@ def test_interpolate(ectype, trained, people, tmp_path):
     assert bent != straight and len(_csv(bent)) == len(_csv(straight)) == 64
     conditional = _csv(ectype("interpolate", trained / "conditional", people, "--pairs", 2, "--steps", 3).out)
     assert list(conditional["group"]) == [g for g in pd.read_csv(people)["group"][:4:2] for _ in range(3)]
+
+
+@pytest.mark.parametrize(("words", "said"), [(["--pairs", 0], "--pairs is out of its domain: expected an int >= 1, got 0"),
+                                             (["--steps", 1], "--steps is out of its domain: expected an int >= 2, got 1")])
+def test_a_flag_out_of_its_domain_is_named(ectype, trained, people, words, said):
+    answer = ectype("interpolate", trained / "table", people, *words)
+    assert answer.code == 2 and answer.out == "" and answer.err == f"error: {said}\n"
 
 
 def test_interpolate_draws_a_line_for_each_path(ectype, trained, tmp_path):

@@ -138,7 +138,7 @@ def test_ctrl_c_keeps_the_encoder_and_the_same_command_goes_on(ectype, few, tmp_
     (["fit", "FEW", "--out", "RUN"], "needs labels"), (["fit", "FEW", "--label", "kin", "--out", "RUN"], "kin"),
     (["fit", "FEW", "--label", "kind", "--out", "RUN", "--encoder", "gan"], "cannot encode"),
     (["fit", "FEW", "--label", "kind", "--out", "RUN", "--encoder", "vea"], "did you mean vae"), (["guess"], "classify guess"),
-    (["predict", "nowhere", "FEW"], "is not a folder"), (["fit", "FEW", "--label", "b", "--out", "RUN"], "Unknown label type"),
+    (["predict", "nowhere", "FEW"], "is not a folder"), (["fit", "FEW", "--label", "b", "--out", "RUN"], "quantities, and classification needs classes"),
     (["fit", "FEW", "--label", "kind", "--out", "RUN", "--neighbours", "-3"], "neighbours"),
 ])
 def test_what_cannot_be_done(ectype, few, tmp_path, words, said):

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from ectype import NoveltyDetector
+from ectype import NoveltyDetector, load
 from ectype.errors import CalibrationWarning
 from ectype.models.autoencoder import Autoencoder
 from ectype.spec import Net, Train
@@ -72,10 +72,19 @@ def test_the_rate_moves_the_threshold(ectype, files):
 def test_calibration_on_a_file(ectype, files):
     answer = ectype("detect", files / "vae", files / "new.csv", "--normal", files / "normal.csv", "--out", files / "f.csv", "--explain")
     assert answer.code == 0 and "300 normal rows" in answer.err and pd.read_csv(files / "f.csv").notna().all(axis=None)
+    assert "explaining 40 rows: 0%  3 columns of each replaced by those of 8 normal rows\n" in answer.err
     answer = ectype("detect", files / "vae", files / "new.csv", "--out", files / "f.csv", "--explain")
-    assert answer.code == 2 and "--normal FILE" in answer.err
+    assert answer.code == 2 and f"normal rows, which {files / 'vae'} does not keep\nhint: --normal FILE, with normal rows that" in answer.err
     answer = ectype("detect", files / "detector", files / "new.csv", "--normal", files / "normal.csv")
     assert answer.code == 2 and "calibrated already" in answer.err
+
+
+def test_a_saved_detector_without_normal_rows_takes_no_flag_for_them(ectype, files, tmp_path):
+    model = load(files / "vae")
+    NoveltyDetector.calibrated(model, model.score_samples(rows(60, 2))).save(tmp_path / "d")
+    answer = ectype("detect", tmp_path / "d", files / "new.csv", "--explain")
+    assert answer.code == 2 and "hint: save it with some: NoveltyDetector.calibrated(model, scores, normal)" in answer.err
+    assert ectype("detect", tmp_path / "d", files / "new.csv").code == 0
 
 
 @pytest.mark.parametrize("words", [[], ["--drop", "a"], ["--label", "city"], ["--kind", "n=categorical"]], ids=lambda words: words[0] if words else "all")

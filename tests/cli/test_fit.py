@@ -260,7 +260,7 @@ def test_blank_labels_are_a_condition_of_their_own(ectype, tmp_path):
     frame.to_csv(tmp_path / "train.csv", index=False)
     small = ["--label", "storey", "--budget", "2steps", *SMALL]
     answer = ectype("fit", "vae", tmp_path / "train.csv", "--conditional", "--out", tmp_path / "run", *small)
-    assert answer.code == 0 and "note: storey: blank in 10 of 60 rows, which is learnt as one more condition (--condition '')\n" in answer.err
+    assert answer.code == 0 and "note: storey: blank in 10 of 60 rows; a blank is learnt as one more condition\n" in answer.err
     answer = ectype("sample", tmp_path / "run", "-n", 4, "--condition", "", "2")
     assert [line.split(",")[1] for line in answer.out.splitlines()] == ["storey", "", "2", "", "2"]
     assert "note: storey" not in ectype("fit", "vae", tmp_path / "train.csv", "--out", tmp_path / "plain", *small).err

@@ -218,3 +218,29 @@ def test_a_picture_of_many_signals_shows_the_first():
         draw_signals(content, X)
         pictures.append(Image.open(content).size)
     assert pictures[0] == pictures[1] and pictures[0][1] > pictures[2][1]
+
+
+def test_files_of_another_kind_than_the_training_are_called_so(ectype, folder, tmp_path):
+    """Whether a size was asked for in the training or not, as a folder, a zip or a single file."""
+    r = np.random.default_rng(0)
+    (tmp_path / "pictures").mkdir()
+    for i in range(12):
+        Image.fromarray(r.integers(0, 256, (6, 8), dtype=np.uint8)).save(tmp_path / "pictures" / f"{i}.png")
+    with zipfile.ZipFile(tmp_path / "sounds.zip", "w") as z:
+        for file in sorted((folder / "sounds").rglob("*.wav")):
+            z.write(file, file.name)
+    pd.DataFrame(sines(n=20, length=3)).to_csv(tmp_path / "t.csv", index=False)
+    for name, words in {"as they are": ["pictures"], "resized": ["pictures", "--size", "5x5"], "table": ["t.csv"]}.items():
+        assert main(["fit", "vae", str(tmp_path / words[0]), *words[1:], *SMALL, "--quiet", "--out", str(tmp_path / name)]) == 0
+    for name, of in (("as they are", "pictures: expected pictures of 6x8"), ("resized", "pictures: expected pictures of 5x5"),
+                     ("table", "a table: expected a table of 3 columns")):
+        for sounds in (folder / "sounds", tmp_path / "sounds.zip", folder / "sounds" / "a" / "0.wav"):
+            answer = ectype("score", tmp_path / name, sounds)
+            assert answer.code == 2 and answer.err == f"error: sounds were given to a model of {of}, got {sounds}\n"
+    for run, length in ((folder / "wav", 32), (folder / "two", 32)):
+        answer = ectype("score", run, tmp_path / "pictures")
+        assert answer.code == 2 and answer.err == ("error: pictures were given to a model of signals: expected WAV files or other signals, of "
+                                                   f"{length} samples, got {tmp_path / 'pictures'}\n")
+    assert ectype("score", tmp_path / "table", tmp_path / "pictures").err.startswith("error: pictures were given to a model of a table")
+    answer = ectype("score", tmp_path / "resized", tmp_path / "pictures", "--size", "9")        # what was asked for is what is wrong
+    assert answer.code == 2 and "size is not a height and a width" in answer.err

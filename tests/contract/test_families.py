@@ -12,7 +12,7 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from ectype import load, registry
+from ectype import impute, load, registry
 from ectype.errors import CapabilityError, ConditionWarning, DataError, EctypeError, InvalidParameterError, SchemaMismatchError
 from ectype.spec import Corruption, Net, Train, annotations, invalid_examples
 from ectype.train.loop import held_out_rows
@@ -100,6 +100,21 @@ def test_bad_requests_are_said(name, bad):
         draw(fitted(name), **bad)
     with pytest.raises(NotFittedError):
         new(name).sample(3)
+
+
+def test_an_option_that_there_is_not_is_said_with_those_that_there_are(name):
+    """Of every method to which families add options; what is near is suggested."""
+    model = fitted(name)
+    for method in ("sample", "score_samples", "transform", "log_likelihood"):
+        if not hasattr(model, method):
+            continue
+        options = ", ".join(inspect.signature(getattr(model, method)).parameters)
+        given = {} if method == "sample" else {"X": DATA["table"][:2]}
+        with pytest.raises(InvalidParameterError, match=rf"^{type(model).__name__}\.{method} has no option 'conditoin': expected one of "
+                                                        rf"{options}, got conditoin=3\nhint: did you mean condition\?$"):
+            getattr(model, method)(**given, conditoin=3)
+    with pytest.raises(InvalidParameterError, match="impute has no option 'mask': .*known.*got mask=1$"):
+        impute(model, DATA["table"], mask=1)
 
 
 # -- capabilities -------------------------------------------------------------------------------------------------------------------------
@@ -476,7 +491,7 @@ def test_a_blank_condition_is_one_of_its_own(tabular):
         labels = pd.Series(labels, name="storey").where(np.arange(120) % 7 > 0)
         model = new(tabular, conditional=True, train=TINY(budget="5steps", lr=0.1)).fit(DATA["table"], labels)
         block, notes = model.condition_.blocks[0], model.condition_.notes
-        assert block.type == kind and block.missing and len(notes) == 1 and notes[0].startswith("storey: blank in 18 of 120 rows")
+        assert block.type == kind and block.missing and len(notes) == 1 and notes[0] == "storey: blank in 18 of 120 rows; a blank is learnt as one more condition"
         drawn = draw(model, 30, condition=[None] * 30, random_state=0)
         assert len(drawn) == 30 and np.isfinite(model.score_samples(DATA["table"], condition=labels)).all()
         assert kind == "number" or (set(block.values) == {0, 1, 2} and all(isinstance(v, int) for v in block.values))
@@ -492,6 +507,21 @@ def test_a_condition_far_outside_of_the_training_rows_is_said(tabular):
         assert len(model.sample(3, condition=[-5.0, 2000.0, 15.0])) == 3
     assert len(told) == 1 and told[0].filename == __file__
     assert np.isfinite(model.score_samples(DATA["table"][:1], condition=[30.0])).all()     # of a row that is given, the score tells
+    if {"encode", "decode"} <= model.capabilities:
+        with pytest.warns(ConditionWarning, match="price 2000") as told:
+            model.inverse_transform(model.transform(DATA["table"][:2], condition=15.0), condition=2000.0)
+        assert told[0].filename == __file__
+
+
+def test_guidance_that_breaks_rows_is_said(tabular):
+    model = new(tabular, conditional=True, train=TINY(budget="1steps"))
+    if "guidance" not in inspect.signature(model.sample).parameters:
+        pytest.skip("no guidance")
+    model.fit(DATA["table"], np.arange(120) % 2)
+    model.sample(2, condition=0, steps=2, guidance=20.0)                            # warnings are errors here
+    with pytest.warns(ConditionWarning, match=r"^guidance 1000 is beyond 20: ") as told:
+        model.sample(2, condition=0, steps=2, guidance=1000.0)
+    assert len(told) == 1 and told[0].filename == __file__
 
 
 # -- awkward data -------------------------------------------------------------------------------------------------------------------------

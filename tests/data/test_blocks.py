@@ -249,5 +249,13 @@ def test_what_is_far_outside_of_the_training_range():
     days = fit_number("day", "datetime", pd.Series(pd.date_range("2020-01-01", periods=31)))
     assert days.far(pd.Series(["2020-02-02"])) is None
     assert days.far(pd.Series(["2019-12-01 06:00"])) == "day 2019-12-01 06:00:00 is far outside of the training rows, 2020-01-01 to 2020-01-31"
+    amounts = fit_number("amount", "numeric", pd.Series(np.exp(np.linspace(0, 9, 200))))        # 1 to 8,103, one in two below 90
+    counts = fit_number("count", "integer", pd.Series([0] * 300 + [1] * 60 + [2] * 20 + [40] * 20))
+    assert amounts.knots and counts.levels and amounts.far(pd.Series([1.0, np.exp(9)])) is None and counts.far(pd.Series([0, 17, 40])) is None
+    assert amounts.far(pd.Series([0.5, 90.0])) == "amount 0.5 is outside of the training rows, 1 to 8103.08"       # far for such a column
+    assert counts.far(pd.Series([-3])) == "count -3 is outside of the training rows, 0 to 40"
+    assert amounts.far(pd.Series([1e9])) == "amount 1e+09 is far outside of the training rows, 1 to 8103.08"
+    rounded = fit_number("amount", "numeric", pd.Series(np.exp(np.linspace(0.1, 9, 200)), dtype="float32"))
+    assert rounded.far(pd.Series(np.exp([0.1, 9]))) is None
     same = fit_number("same", "numeric", pd.Series([3.0, 3.0]))
     assert same.far(pd.Series([3.0])) is None and same.far(pd.Series([3.5])) is not None

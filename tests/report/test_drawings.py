@@ -66,6 +66,20 @@ def test_labels_leave_some_space_around_the_marks(width):
             assert all(a[2] + 2 <= b[0] or b[2] + 2 <= a[0] or a[3] <= b[1] or b[3] <= a[1] for b in edges), (turn, a)
 
 
+def test_names_stand_near_their_marks_on_a_telephone():
+    """Long names in a narrow drawing, which stood at its other side for the sake of a line: now in two lines, and nowhere far."""
+    rows = [("VAE", 42, (35, 49), 22500), ("GAN", 27, (21, 34), 19600), ("DDPM", 45, (38, 80), 8.46), ("DDPM dpm20", 42, (36, 55), 286),
+            ("Truncated diffusion", 70, (42, 100), 1250), ("Truncated diffusion 1step", 48, (42, 77), 3460)]
+    drawn = [Spot(name, i, rate, q / 100, (low / 100, high / 100), 0.9) for i, (name, q, (low, high), rate) in enumerate(rows)]
+    picture = tradeoff(drawn, mixture=0.47, threshold=0.5, slowest=225.0, width=360, height=420)
+    leaders = re.findall(r'<line x1="([\d.]+)" y1="([\d.]+)" x2="([\d.]+)" y2="([\d.]+)" class="leader"', picture)
+    assert all(np.hypot(float(a) - float(c), float(b) - float(d)) < 40 for a, b, c, d in leaders)
+    assert {"Truncated", "diffusion", "diffusion 1step", "DDPM dpm20"} <= set(re.findall(r'class="name" text-anchor="\w+">([^<]+)<', picture))
+    for a, b in combinations(labels(picture), 2):
+        assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1], (a, b)
+    assert "Truncated diffusion 1step" in tradeoff(drawn, mixture=0.47, threshold=0.5, slowest=225.0, width=860, height=480).split("<text", 1)[1]
+
+
 @pytest.mark.parametrize("width", [860, 360])
 @pytest.mark.parametrize("spread", [0.0, 0.05, 0.4])
 def test_labels_of_the_picture_do_not_overlap(width, spread):

@@ -355,11 +355,18 @@ def test_labels(y, classes):
     assert found.tolist() == classes and indices.tolist() == [0, 1, -1, 1]
 
 
+def test_many_classes_of_few_rows_are_learnt_without_a_word():
+    """Where half of the labels are different, scikit-learn would warn of a regression; warnings are errors here."""
+    for y in ([f"key {i}" for i in range(60)], np.arange(60)):
+        assert len(indices_of(y, 60)[0]) == 60
+
+
 @pytest.mark.parametrize(("y", "said"), [
     (np.full(120, -1), "no row is labelled"), (np.where(Y == 0, 0, -1), "one class only"), (Y[:50], "differ in length"),
-    (X[:, 0], "Unknown label type"), (None, "requires y"), (np.column_stack([Y, Y]), "1d array"),
+    (X[:, 0], r"quantities, and classification needs classes: .*at most 100 different whole numbers, got 120 different numbers"), (None, "requires y"), (np.column_stack([Y, Y]), "1d array"),
     (["a", 1, None] * 40, "labels of one type.*: expected texts only, or numbers only, got int and text\\nhint: "),
     ([True, "a", None] * 40, "labels of one type.*got bool and text"),
+    (pd.Series(np.arange(120) * 50, name="price"), r"got 120 different numbers, such as 0, 50, 100\nhint: .*--kind price=categorical\)"),
 ])
 def test_labels_that_cannot_be_learnt(y, said):
     model = classifier()

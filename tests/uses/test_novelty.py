@@ -294,6 +294,38 @@ def test_the_strange_patch_of_an_image_is_named():
         assert (parts[:, 3:6, 3:6].mean((1, 2)) > 2 * np.abs(parts).mean((1, 2))).mean() >= 0.5
 
 
+def test_covered_patches_gain_what_each_copy_gains_alone():
+    """Copies are scored together, and those that equal their row not at all, with the same result as one by one; how far it is, is told from
+    the beginning."""
+    images = np.where(np.arange(9) < 3, 0, np.random.default_rng(3).integers(0, 17, (80, 9, 9)))        # the left third is blank
+    d = NoveltyDetector(new("vae"), calibration="split", random_state=0).fit(images)
+    few, score, scored, told = images[:3], d.model_.score_samples, [], []
+    wanted = np.zeros(few.shape)
+    for i, j in np.ndindex(3, 3):
+        patch = (slice(None), slice(3 * i, 3 * i + 3), slice(3 * j, 3 * j + 3))
+        for normal in d.normal_:
+            copy = few.copy()
+            copy[patch] = normal[patch[1:]]
+            wanted[patch] += ((score(copy) - score(few)) / (9 * len(d.normal_)))[:, None, None]
+    d.model_.score_samples = lambda X: scored.append(len(X)) or score(X)
+    np.testing.assert_allclose(d.explain(few, progress=told.append), wanted, rtol=1e-9, atol=1e-12)
+    assert len(scored) == 1 + 6 and sum(scored) <= 3 + 6 * 3 * 3            # 3 of the 9 patches are blank, and there are 3 normal pictures
+    assert [e["fraction"] for e in told] == [k / 9 for k in range(9)] and (told[0]["regions"], told[0]["copies"]) == (9, 3)
+
+
+def test_many_rows_are_explained_in_parts(monkeypatch):
+    monkeypatch.setattr(novelty, "BATCH", 300)
+    d = NoveltyDetector(new("vae"), calibration="split", random_state=0).fit(X[:80])
+    told = []
+    parts = d.explain(NEW, progress=told.append)
+    np.testing.assert_allclose(parts[150:], d.explain(NEW[150:]), rtol=1e-6, atol=1e-9)
+    assert [e["fraction"] for e in told] == [k / 8 for k in range(8)]        # two parts of four columns
+    labelled = table()
+    d = NoveltyDetector(new("vae"), calibration="split", random_state=0).fit(labelled)
+    at = [0, 3, 5]
+    np.testing.assert_allclose(d.explain(labelled.iloc[at]), d.explain(labelled).iloc[at], rtol=1e-6, atol=1e-9)
+
+
 def test_the_gain_of_a_column_is_that_of_restoring_it():
     model = DenoisingNeighbours(random_state=0).fit(X[:200])
     gains, score = model.gains(NEW), model.score_samples(NEW)
@@ -563,5 +595,8 @@ def test_a_detector_goes_with_the_model_that_is_replaced(tmp_path):
 
 def test_a_rate_that_few_rows_cannot_hold_is_warned_of():
     X = np.random.default_rng(0).normal(size=(12, 3))
-    with pytest.warns(CalibrationWarning, match="12 normal rows .* needs 19"):
-        NoveltyDetector(VAE(train=Train(budget="5steps")), random_state=0).fit(X)
+    detector = NoveltyDetector(VAE(train=Train(budget="5steps")), random_state=0)
+    for fit in (detector.fit, detector.fit_predict):            # the latter calls the former in scikit-learn's own code
+        with pytest.warns(CalibrationWarning, match="12 normal rows .* needs 19") as told:
+            fit(X)
+        assert told[0].filename == __file__

@@ -109,7 +109,7 @@ def test_what_cannot_be_walked_is_said(vae):
         ectype.interpolate(vae, TABLE[:2], TABLE[:1])
     with pytest.raises(DataError, match="starts from one row"):
         ectype.traverse(vae, TABLE[:2])
-    for bad in ({"steps": 0}, {"path": "scenic"}):
+    for bad in ({"steps": 0}, {"steps": 1}, {"path": "scenic"}):
         with pytest.raises(InvalidParameterError, match="out of its domain"):
             ectype.interpolate(vae, TABLE[:1], TABLE[1:2], **bad)
     for bad in ({"dimension": 99}, {"dimension": -1}, {"dimension": 0.5}, {"values": ()}, {"values": (0, np.nan)}):

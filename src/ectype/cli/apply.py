@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import pandas as pd
 from tyro.conf import Positional, arg
 
 from .. import registry
+from ..data.blocks import to_float
 from ..data.schema import Schema
 from ..data.sources import load as load_data
 from ..errors import CapabilityError, ConditionWarning, DataError, DataFileError, InvalidParameterError, UnknownNameError
@@ -30,6 +32,7 @@ from .terminal import Terminal
 PAIRS_IN_A_ROW = 16         # of originals and reconstructions in a PNG
 MOST_PAIRS = 128            # of them; a file of arrays holds all
 CHUNK = 8192                # rows between two looks at the clock; a multiple of the estimator's batches
+DAY_AND_MONTH = re.compile(r"\s*(\d{1,2})[-/. ](\d{1,2})[-/. ]\d")        # a date whose reader has to know which comes first
 MOST_COLUMNS = 20           # of a PNG in which each condition has its column
 
 
@@ -109,7 +112,7 @@ class Interpolate(Applied):
 
     pairs: Annotated[PositiveInt, arg(metavar="N")] = 8
     """How many paths, at most; a line each in a PNG."""
-    steps: PositiveInt = 8
+    steps: paths.Steps = 8
     """Rows of a path, the reconstructions of its ends among them."""
     path: Literal["spherical", "linear"] = "spherical"
     """Through the space of the codes: along a sphere, where they are Gaussian, or straight."""
@@ -129,7 +132,7 @@ def sample(argv: list[str]) -> int:
                   options_of=sampling)
     terminal, config = Terminal(quiet=flags.quiet), read_config(run)
     output = _output(flags, model)
-    y = _condition(flags.condition, model, flags.n, config)
+    y = _condition(flags.condition, model, flags.n, config, terminal)
     _warn_if_interrupted(model, run, terminal)
     with terminal.noting(ConditionWarning):
         X = model.sample(flags.n, condition=y, random_state=flags.seed, **option_values(flags, options))
@@ -206,8 +209,9 @@ def decode(argv: list[str]) -> int:
         words = next(c for c in codes.columns if codes[c].dtype.kind not in "biuf")
         raise DataFileError(f"{flags.codes} holds no codes", expected="numbers, as `ectype encode` writes them",
                             got=f"words in the column {words!r}", hint=f"ectype encode {flags.run} DATA --out codes.csv")
-    y = _condition(flags.condition, model, len(codes), config)
-    X = _in_chunks(model.inverse_transform, codes, y, terminal, "decoding")
+    y = _condition(flags.condition, model, len(codes), config, terminal)
+    with terminal.noting(ConditionWarning):
+        X = _in_chunks(model.inverse_transform, codes, y, terminal, "decoding")
     _write(output, X, y, model, config, in_rows(X) if model.schema_.is_image else None)
     _done(flags, terminal, len(X))
     return 0
@@ -223,7 +227,8 @@ def interpolate(argv: list[str]) -> int:
         raise DataError("a path has two ends", expected="at least 2 rows", got=len(rows.X))
     a, b = (rows.X[end : 2 * n : 2] for end in (0, 1))
     y = None if rows.condition is None else rows.condition[: 2 * n : 2]         # each path under the condition of its first row
-    X = paths.interpolate(model, a, b, flags.steps, path=flags.path, condition=y)
+    with terminal.noting(ConditionWarning):
+        X = paths.interpolate(model, a, b, flags.steps, path=flags.path, condition=y)
     _write(output, X, None if y is None else y.repeat(flags.steps).reset_index(drop=True), model, config,
            in_rows(X, flags.steps) if model.schema_.is_image else None)
     _done(flags, terminal, len(X))
@@ -298,7 +303,7 @@ def _done(flags: Writing, terminal: Terminal, n: int) -> None:
         terminal.say(f"{n:,} written to {flags.out}")
 
 
-def _condition(texts: tuple[str, ...], model: Any, n: int, config: dict[str, Any]) -> pd.Series | None:
+def _condition(texts: tuple[str, ...], model: Any, n: int, config: dict[str, Any], terminal: Terminal) -> pd.Series | None:
     """The condition of each of ``n`` rows: the values take turns, so that the first k rows do not depend on n."""
     if model.condition_ is None:
         if texts:
@@ -312,6 +317,10 @@ def _condition(texts: tuple[str, ...], model: Any, n: int, config: dict[str, Any
     if n < 1:
         raise InvalidParameterError("n is out of its domain", expected="an int >= 1", got=n)
     values = [_typed(text, block) for text in texts]
+    for text in dict.fromkeys(texts) if block.kind == "datetime" else ():
+        if (parts := DAY_AND_MONTH.match(text)) and int(parts[1]) != int(parts[2]):
+            day = pd.Timestamp(to_float(pd.Series([text]), block.kind, block.day_first)[0], unit="s")
+            terminal.note(f"{block.name} {text} is read as {day:%Y-%m-%d}; written like that, there is no doubt")
     in_turn = (values * math.ceil(n / len(values)))[:n]
     return pd.Series(in_turn, name=config.get("condition") or "y", dtype=object if None in values else None)
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pandas as pd
 
-from ..errors import InvalidParameterError
+from ..errors import CapabilityError, InvalidParameterError
 from ..estimator import load_model
 from ..saved import DETECTOR
 from ..train.loop import FEWEST_HELD_OUT
@@ -19,7 +19,7 @@ from .apply import Applied
 from .files import Output
 from .flags import optional, parse, size_of
 from .runs import is_training_data, read_config, read_rows
-from .terminal import Terminal
+from .terminal import Terminal, duration
 
 REASONS = 3             # columns named for each row
 PICTURES = 12           # most novel images in a PNG
@@ -52,14 +52,20 @@ def detect(argv: list[str]) -> int:
     schema = detector.model_.schema_
     drawn = schema.is_image and flags.out.lower().endswith(".png")
     output = Output(flags.out, images=drawn, numeric=not flags.explain)
+    if (flags.explain or drawn) and detector.borrows and detector.normal_ is None:
+        saved, name = (Path(flags.run) / DETECTOR).is_file(), type(detector.model_).__name__
+        raise CapabilityError(f"{name} is explained with the help of normal rows, which {flags.run} does not keep",
+                              hint="save it with some: NoveltyDetector.calibrated(model, scores, normal)" if saved else
+                              "--normal FILE, with normal rows that the model was not trained on")
     rows = read_rows(flags.data, detector.model_, config, size_of(flags.size), terminal, strict=False, blanks=detector.unseen == "novel")
     X, scores = rows.X, detector.score_samples(rows.X)
     found = pd.DataFrame({"score": scores, "p_value": detector.p_values_of(scores), "novel": scores < detector.offset_})
     if drawn:
         terminal.note(f"{flags.out} shows the {min(PICTURES, len(X))} most novel of {len(X):,} pictures and, below each, where it is novel")
-        _draw(output, X, scores, detector, rows.dataset.files)
+        _draw(output, X, scores, detector, rows.dataset.files, terminal)
     else:
-        output.write_table(found.assign(**_reasons(detector.explain(X), schema)) if flags.explain else found, files=rows.dataset.files)
+        reasons = _reasons(_explained(detector, X, terminal), schema) if flags.explain else {}
+        output.write_table(found.assign(**reasons), files=rows.dataset.files)
     for note in detector.notes_:
         terminal.note(note)
     terminal.say(f"{int(found['novel'].sum()):,} of {len(found):,} are novel at a false-alarm rate of {detector.false_alarm_rate_:.3g} "
@@ -99,6 +105,21 @@ def _detector(flags: Detect, config: dict[str, Any], terminal: Terminal) -> Nove
     return detector
 
 
+def _explained(detector: NoveltyDetector, X: Any, terminal: Terminal) -> Any:
+    """The parts of each row, with a line of progress where rows are scored again and again for it."""
+    schema = detector.model_.schema_
+    rows, regions = (("pictures", "patches") if schema.is_image else ("signals", "stretches") if schema.is_signal else ("rows", "columns"))
+
+    def tell(event: dict[str, Any]) -> None:
+        share, elapsed = event["fraction"], event["elapsed_s"]
+        left = f", {duration(elapsed * (1 / share - 1))} left" if share else ""
+        line.update(f"explaining {len(X):,} {rows}", share, f"{event['regions']} {regions} of each replaced by those of "
+                                                            f"{event['copies']} normal {rows}{left}")
+
+    with terminal.progress() as line:
+        return detector.explain(X, progress=tell)
+
+
 def _reasons(parts: Any, schema: Any) -> dict[str, Any]:
     """``why_1, by_1, …``: the columns (pixels, samples) with the largest parts of each row, and those parts."""
     if schema.is_table:
@@ -114,13 +135,14 @@ def _reasons(parts: Any, schema: Any) -> dict[str, Any]:
     return reasons
 
 
-def _draw(output: Output, X: np.ndarray, scores: np.ndarray, detector: NoveltyDetector, files: Sequence[str]) -> None:
+def _draw(output: Output, X: np.ndarray, scores: np.ndarray, detector: NoveltyDetector, files: Sequence[str],
+          terminal: Terminal) -> None:
     """The most novel images with their files or rows (from 0), the most novel first; below each its parts, white where it is most novel,
     and its p-value."""
     top = detector.model_.schema_.blocks[0].top
     order = np.argsort(scores, kind="stable")[:PICTURES]
     worst = X[order]
-    parts = np.maximum(detector.explain(worst), 0.0)
+    parts = np.maximum(_explained(detector, worst, terminal), 0.0)
     if parts.ndim == 4:
         parts = np.repeat(parts.sum(-1, keepdims=True), worst.shape[-1], axis=-1)
     heat = top * parts / np.maximum(parts.max(axis=tuple(range(1, parts.ndim)), keepdims=True), 1e-12)

@@ -20,7 +20,7 @@ from .. import registry
 from ..data.dense import signal_rate
 from ..data.schema import KINDS
 from ..errors import InvalidParameterError
-from ..spec import annotations, describe
+from ..spec import annotations, conforms, describe
 from . import COMMANDS
 from .options import Option, fitting, without_none
 from .terminal import colourful
@@ -107,8 +107,10 @@ def parse(flags: type[F], argv: Sequence[str], command: str, *, subject: str = "
     about = about or COMMANDS[command].summary
     try:
         with redirect_stdout(help_page), redirect_stderr(complaint):
-            return tyro.cli(flags, args=_gathered(argv), prog=f"ectype {command} {subject}".strip(), description=about,
-                            config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone), registry=TYPES)
+            values = tyro.cli(flags, args=_gathered(argv), prog=f"ectype {command} {subject}".strip(), description=about,
+                              config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone), registry=TYPES)
+        _require_domains(values)
+        return values
     except SystemExit:
         _complain_of_value(flags, complaint)
         if family:
@@ -131,6 +133,15 @@ def _left_away_or(hint: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
     of = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(without_none(hint.type), hint.markers))
     return dataclasses.replace(of, is_instance=lambda v: v is None or of.is_instance(v),
                                str_from_instance=lambda v: ["None"] if v is None else of.str_from_instance(v))
+
+
+def _require_domains(values: Any) -> None:
+    """Raise :class:`InvalidParameterError` for a flag whose value its annotation does not admit; specs check those of groups."""
+    for name, hint in annotations(type(values)).items():
+        value = getattr(values, name)
+        if value is not None and not dataclasses.is_dataclass(value) and not conforms(value, hint):
+            flag, expected = f"--{name.replace('_', '-')}", describe(without_none(hint))
+            raise InvalidParameterError(f"{flag} is out of its domain", expected=expected, got=value)
 
 
 def _complain_of_value(flags: type, complaint: _Page) -> None:

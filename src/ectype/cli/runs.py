@@ -28,7 +28,8 @@ from ..spec import Spec
 from .files import write_text
 from .terminal import Terminal
 
-CONTAINERS = (".zip", ".wav", ".wave")      # files that a size can be asked of
+SOUNDS = (".wav", ".wave")
+CONTAINERS = (".zip", *SOUNDS)              # files that a size can be asked of
 CONFIG, LOG, MODEL, WEIGHTS, CHECKPOINT = "config.json", "log.jsonl", "model.json", "model.safetensors", "checkpoint"
 DETECTOR, MEMORY = "detector.json", "memory.safetensors"       # of a novelty detector saved there: they belong to the model that goes
 
@@ -149,9 +150,19 @@ def read_rows(source: str, model: Any, config: Mapping[str, Any], size: tuple[in
     """
     reading, schema, condition_name = config.get("data", {}), model.schema_, config.get("condition")
     like = schema.reading | ({condition_name: model.condition_.blocks[0].reading} if model.condition_ and condition_name else {})
-    if size is None and reading.get("size") and (Path(source).is_dir() or Path(source).suffix.lower() in CONTAINERS):
-        size = tuple(reading["size"])
-    dataset = load(source, like=like, size=size, quiet=terminal.console.quiet)
+    if Path(source).suffix.lower() in SOUNDS and not schema.is_signal:
+        raise _other_kind(source, "sounds", schema)
+    as_trained = size is None and reading.get("size") and (Path(source).is_dir() or Path(source).suffix.lower() in CONTAINERS)
+    try:
+        dataset = load(source, like=like, size=tuple(reading["size"]) if as_trained else size, quiet=terminal.console.quiet)
+    except InvalidParameterError as error:
+        if as_trained:              # a size of the training fits all data of its kind
+            raise _other_kind(source, "sounds" if schema.is_image else "pictures", schema) from error
+        raise
+    if dataset.is_signal and not schema.is_signal:
+        raise _other_kind(source, "sounds", schema)
+    if dataset.is_image and dataset.files and not schema.is_image:
+        raise _other_kind(source, "pictures", schema)
     for note in dataset.notes:
         terminal.note(note)
     X = dataset.X
@@ -167,6 +178,18 @@ def read_rows(source: str, model: Any, config: Mapping[str, Any], size: tuple[in
         return Rows(X, condition, dataset, labels)
     X = X.rename(columns=str)
     return Rows(_known_columns(X, schema, condition, terminal, blanks), condition, dataset, labels, X)
+
+
+def _other_kind(source: str, given: str, schema: Schema) -> SchemaMismatchError:
+    """Files of another kind than a model was trained on, which their sizes or columns alone would not tell."""
+    b = schema.blocks[0]
+    if schema.is_table:
+        trained, expected = "a table", f"a table of {len(schema.blocks)} columns"
+    elif schema.is_image:
+        trained, expected = "pictures", f"pictures of {b.height}x{b.width}"
+    else:
+        trained, expected = "signals", f"WAV files or other signals, of {b.length} samples"
+    return SchemaMismatchError(f"{given} were given to a model of {trained}", expected=expected, got=source)
 
 
 def is_training_data(dataset: Dataset, config: Mapping[str, Any]) -> bool:

@@ -52,11 +52,19 @@ class Terminal:
 
     @contextmanager
     def noting(self, category: type[Warning]) -> Iterator[None]:
-        """Within a ``with`` block, warnings of a category are notes."""
+        """Within a ``with`` block, warnings of a category are notes, each told once."""
         with warnings.catch_warnings():
             warnings.simplefilter("always", category)
-            others = warnings.showwarning
-            warnings.showwarning = lambda what, kind, *at: self.note(str(what)) if issubclass(kind, category) else others(what, kind, *at)
+            others, told = warnings.showwarning, set()
+
+            def show(what: Warning | str, kind: type[Warning], *at: Any) -> None:
+                if not issubclass(kind, category):
+                    others(what, kind, *at)
+                elif str(what) not in told:
+                    told.add(str(what))
+                    self.note(str(what))
+
+            warnings.showwarning = show
             yield
 
     @contextmanager

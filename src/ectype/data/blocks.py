@@ -157,16 +157,21 @@ class Number:
         return f"{values.iloc[at[0]]!r} in row {at[0] + 1:,} of {len(values):,}{more}"
 
     def far(self, values: pd.Series) -> str | None:
-        """In words the value farthest beyond the training range, and that range; None where all are within a tenth of its width from it."""
+        """In words the value farthest beyond the training range, and that range; None where all are within a tenth of its width from it.
+
+        A column that is mapped through its distribution function has no such margin: the width is that of its long tail, a tenth of which
+        can be many times what the other end spans, and beyond the last knot the map itself is a guess.
+        """
         v = to_float(values, self.kind, self.day_first)
         beyond = np.nan_to_num(np.maximum(v - self.high, self.low - v), nan=-np.inf)
-        at = int(beyond.argmax())
-        if beyond[at] <= FAR * (self.high - self.low):
+        at, width = int(beyond.argmax()), self.high - self.low
+        if beyond[at] <= (ROUNDING if self.knots else FAR) * width:
             return None
+        how = "far outside" if beyond[at] > FAR * width else "outside"
         date = self.kind == "datetime"
         value, low, high = (str(pd.Timestamp(round(s * 1e6), unit="us")).removesuffix(" 00:00:00") if date else f"{s:.6g}"
                             for s in (v[at], self.low, self.high))
-        return f"{self.name} {value} is far outside of the training rows, {low} to {high}"
+        return f"{self.name} {value} is {how} of the training rows, {low} to {high}"
 
     def decode(self, stored: np.ndarray) -> pd.Series:
         z = np.asarray(stored, np.float64)
@@ -188,6 +193,7 @@ class Number:
 FINE_GRID = 1e-3    # a grid finer than this share of the standard deviation is treated as continuous
 CLOSEST = 1e-4      # of two knots in z
 FAR = 0.1           # of the width of the training range: farther beyond it a model knows nothing
+ROUNDING = 1e-6     # of the same: between a float32 of the training and the number that it was rounded from
 
 
 def _piecewise(x: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:

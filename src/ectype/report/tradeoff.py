@@ -20,6 +20,9 @@ WIDE, NARROW = "mwMW%@→—", "fijlrtI .,:;'|()-"
 WIDTHS = {"wide": 1.06, "capital": 0.84, "narrow": 0.48, "other": 0.72}     # in font sizes, bold, in DejaVu Sans: few fonts are wider
 PLAIN = 0.9                     # of these, where the font is not bold
 LEFT, RIGHT, TOP, BOTTOM = 46, 16, 26, 48
+SLIDES = (0.1, 0.3, 0.7, 0.9)       # of a label's width that lie left of its mark, where it is above or below and not in the middle
+WIDEST = 0.4                # of a drawing's width that a name in one line may take
+PULL = 0.5                  # square units of overlap that a unit of distance between a label and its mark is worth
 SPACE = 3                   # between a mark and any words
 HIGHEST, LOWEST = 1.04, -0.06   # of the quality axis
 TITLE = "Quality: gap to real data closed"
@@ -94,14 +97,18 @@ def tradeoff(spots: Sequence[Spot], *, mixture: float | None, threshold: float, 
     crossed += [(x - 1, high, x + 1, low) for x, high, low, _ in whiskers]
     for s, x, y, _ in sorted(marks, key=lambda m: m[2]):
         below = f"covers {s.coverage:.0%}" if s.coverage is not None and width >= TELEPHONE else ""
-        label_width = max(_width(s.label, 14), PLAIN * _width(below, 11))
-        box = _place(x, y, far[s.label], label_width, 28 if below else 15, taken, crossed, (LEFT + 2, 2, width - 2, frame.y(LOWEST) - 2))
+        name = _broken(s.label, WIDEST * width)
+        label_width = max(*(_width(part, 14) for part in name), PLAIN * _width(below, 11))
+        others = [(px, py, far[other.label]) for other, px, py, _ in marks if other is not s]
+        box = _place(x, y, far[s.label], label_width, 15 * len(name) + (13 if below else 0), taken, crossed, others,
+                     (LEFT + 2, 2, width - 2, frame.y(LOWEST) - 2))
         taken.append((box[0] - 6, box[1] - 1, box[2] + 6, box[3] + 1))
-        nearest = (min(max(x, box[0]), box[2]), min(max(y, box[1]), box[3]))
+        nearest = _nearest(box, x, y)
         if math.dist(nearest, (x, y)) > far[s.label] + 12:
             parts.append(line(*nearest, x, y, "leader"))
         start, anchor = (box[2], "end") if box[2] < x else (box[0], "start")       # in a font of another width it grows away from the mark
-        parts += [text(start, box[1] + 12, s.label, "name", anchor), text(start, box[1] + 25, below, "note", anchor)]
+        parts += [text(start, box[1] + 12 + 15 * i, part, "name", anchor) for i, part in enumerate(name)]
+        parts += [text(start, box[1] + 25 + 15 * (len(name) - 1), below, "note", anchor)]
     said = "; ".join(f"{s.label}: {s.quality:.0%} of the gap closed{_between(s.interval)}, {short(s.rate)} rows per second"
                      + (f", covers {s.coverage:.0%}" if s.coverage is not None else "") for s in spots)
     return svg(width, height, f"Quality against sampling speed, coverage as size. {said}.", parts, "chart tradeoff")
@@ -149,20 +156,45 @@ def _rulers(frame: Frame, mixture: float | None, threshold: float, slowest: floa
     return lines, notes, taken
 
 
-def _place(x: float, y: float, far: float, w: float, h: float, taken: Sequence[Box], crossed: Sequence[Box], within: Box) -> Box:
-    """The nearest free place for a label of size (w, h): beside the mark, which goes ``far``, if possible, else on growing rings around it.
+def _broken(name: str, widest: float) -> list[str]:
+    """A name in one line, or in the two most alike in width where it is wider than ``widest`` and has a space."""
+    words = name.split(" ")
+    if _width(name, 14) <= widest or len(words) == 1:
+        return [name]
+    splits = ([" ".join(words[:i]), " ".join(words[i:])] for i in range(1, len(words)))
+    return min(splits, key=lambda parts: max(_width(part, 14) for part in parts))
 
-    Nothing in ``taken`` is covered if that can be helped; lines (``crossed``) are crossed unwillingly.
+
+def _place(x: float, y: float, far: float, w: float, h: float, taken: Sequence[Box], crossed: Sequence[Box],
+           others: Sequence[tuple[float, float, float]], within: Box) -> Box:
+    """A free place for a label of size (w, h) near its mark at (x, y), which goes ``far``: on growing rings beside it, or above or below,
+    where the label may slide along.
+
+    Nothing in ``taken`` is covered if that can be helped; lines (``crossed``) are crossed unwillingly. Distance counts too, and more where
+    one of the ``others`` (marks, and how far they go) is nearer.
     """
     candidates = []
     for gap in (4, 10, 18, 28, 40, 54, 70, 90, 120):
         d = far + gap
         e = 0.7 * d
-        for dx, dy in ((d, -h / 2), (-d - w, -h / 2), (-w / 2, -d - h), (-w / 2, d),
-                       (e, -e - h), (-e - w, -e - h), (e, e), (-e - w, e)):
+        beside = [(d, -h / 2), (-d - w, -h / 2), (-w / 2, -d - h), (-w / 2, d), (e, -e - h), (-e - w, -e - h), (e, e), (-e - w, e)]
+        for dx, dy in beside + [(-share * w, y) for share in SLIDES for y in (-d - h, d)]:
             left, top = min(max(x + dx, within[0]), within[2] - w), min(max(y + dy, within[1]), within[3] - h)
             candidates.append((left, top, left + w, top + h))
-    return min(candidates, key=lambda box: _overlap(box, taken) + 0.1 * _overlap(box, crossed))
+
+    def away(box: Box, x: float, y: float, far: float) -> float:
+        return max(0.0, math.dist(_nearest(box, x, y), (x, y)) - far)
+
+    def cost(box: Box) -> float:
+        own, nearer = away(box, x, y, far), min((away(box, *other) for other in others), default=math.inf)
+        return _overlap(box, taken) + 0.1 * _overlap(box, crossed) + PULL * (own + 2 * max(0.0, own - nearer))
+
+    return min(candidates, key=cost)
+
+
+def _nearest(box: Box, x: float, y: float) -> tuple[float, float]:
+    """The point of a box nearest to (x, y)."""
+    return min(max(x, box[0]), box[2]), min(max(y, box[1]), box[3])
 
 
 def _width(words: str, size: float) -> float:

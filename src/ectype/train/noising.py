@@ -45,7 +45,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.schema import Schema
-from ..errors import InvalidParameterError
+from ..errors import ConditionWarning, InvalidParameterError, warn
 from ..nn import build
 from ..prob.faint import faint
 from ..prob.local import CELLS, LocalGaussians
@@ -60,6 +60,7 @@ Pairing = Literal["optimal", "random"]
 SMALLEST_SCALE = 0.25   # of a feature: a rare category's one-hot must not be blown up to unit variance
 MOST_STEPS = 10_000
 TONED_ROWS = 4096       # of a table, that tone curves are fitted to
+MOST_GUIDANCE = 20.0        # beyond it the difference that a condition makes drowns what the model knows of rows
 NEAR = 4.0              # σ from the lowest and the highest level, within which a pixel's place is told exactly
 DECIDED = 2.0           # log signal-to-noise ratio above which x_t itself tells the category
 
@@ -389,7 +390,8 @@ class StraightPaths(Denoising):
 
 
 def check_steps(steps: Any, guidance: float, conditional: bool) -> None:
-    """Raise :class:`InvalidParameterError` for a number of steps, or for guidance, that cannot be followed."""
+    """Raise :class:`InvalidParameterError` for a number of steps, or for guidance, that cannot be followed; warn of guidance so strong that
+    the condition alone decides."""
     if not isinstance(steps, int | np.integer) or not 1 <= steps <= MOST_STEPS:
         raise InvalidParameterError("the number of steps is out of its domain", expected=f"an int from 1 to {MOST_STEPS:,}",
                                     got=repr(steps))
@@ -398,3 +400,6 @@ def check_steps(steps: Any, guidance: float, conditional: bool) -> None:
     if guidance != 1.0 and not conditional:
         raise InvalidParameterError("guidance needs a condition to follow", expected="guidance 1, or a model with conditional=True",
                                     got=f"{guidance:g}")
+    if guidance > MOST_GUIDANCE:
+        warn(f"guidance {guidance:g} is beyond {MOST_GUIDANCE:g}: rows become extreme or broken, not more typical; 2 to 5 is usual",
+             ConditionWarning)

@@ -36,7 +36,6 @@ from __future__ import annotations
 
 import copy
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -55,8 +54,8 @@ from torch import Tensor, nn
 
 from .. import registry, rng, saved
 from ..data.schema import Schema, as_container
-from ..errors import CapabilityError, DataError, InvalidParameterError, SavedModelError, SchemaMismatchError
-from ..estimator import GenerativeModel, batches, family_name
+from ..errors import CapabilityError, DataError, InvalidParameterError, SavedModelError, SchemaMismatchError, warn
+from ..estimator import MAX_CLASSES, GenerativeModel, batches, family_name
 from ..spec import PRESET, Interval, Share, Train, annotations, validate
 from ..train.device import device_of, threads_for
 from ..train.loop import Reporter, train
@@ -389,8 +388,8 @@ class PretrainedClassifier(ClassifierMixin, BaseEstimator):
             raise DataError("no row is labelled, so that there is nothing to compare with", got=f"{len(values)} rows without a label")
         unseen = [v for v in pd.unique(values[labelled]) if v not in self.classes_.tolist()]
         if unseen:
-            warnings.warn(f"classes that were not there in fit ({', '.join(map(str, unseen[:5]))}{', …' * (len(unseen) > 5)}): their rows "
-                          f"count as errors; fit saw {', '.join(map(str, self.classes_[:20]))}", UserWarning, stacklevel=2)
+            warn(f"classes that were not there in fit ({', '.join(map(str, unseen[:5]))}{', …' * (len(unseen) > 5)}): their rows "
+                 f"count as errors; fit saw {', '.join(map(str, self.classes_[:20]))}", UserWarning)
         weights = weights_of(sample_weight, labelled)
         hits = self.predict(X).astype(object) == values.astype(object)          # as objects: 0 and "0" may be compared
         return float(np.average(hits, weights=weights))
@@ -500,8 +499,17 @@ def labels_of(y: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
     if "text" in types and len(types) > 1:
         raise DataError("labels of one type are needed: texts and others have no order", expected="texts only, or numbers only",
                         got=" and ".join(sorted(types)), hint="turn all labels into texts, and leave None where there is none")
+    distinct = np.unique(labelled) if labelled.dtype.kind in "iuf" else labelled[:0]
+    if len(distinct) > MAX_CLASSES or (distinct % 1 != 0).any():
+        column, first = getattr(y, "name", None) or "COL", ", ".join(f"{v:g}" for v in distinct[:3].tolist())
+        raise DataError("Unknown label type: quantities, and classification needs classes",
+                        expected=f"texts, booleans, or at most {MAX_CLASSES} different whole numbers",
+                        got=f"{len(distinct):,} different numbers, such as {first}",
+                        hint="where the numbers name classes, turn them into texts (on the command line --kind "
+                             f"{column}=categorical); else cut them into classes, or draw them given the other columns: ectype.impute")
     try:
-        check_classification_targets(labelled if len(labelled) else [0])
+        if labelled.dtype.kind == "O" and types != {"text"}:
+            check_classification_targets(labelled)
     except ValueError as error:
         raise DataError(str(error), expected="classes: texts, whole numbers or booleans") from None
     whole = np.full(n, labelled[0] if len(labelled) else 0, dtype=labelled.dtype if len(labelled) else int)

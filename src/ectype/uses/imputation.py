@@ -23,10 +23,11 @@ from ..data.schema import Schema, as_container, as_frame
 from ..errors import CapabilityError, DataError, InvalidParameterError
 from ..estimator import BATCH, ROUND, GenerativeModel
 from ..prob.relax import Relaxation
-from ..spec import Interval, PositiveInt, annotations, validate
+from ..spec import Interval, PositiveInt, annotations, known_options, validate
 from ..train.device import arithmetic, threads_for
 
 
+@known_options
 def impute(model: GenerativeModel, X: Any, *, known: Any = None, condition: Any = None,
            random_state: Any = None, steps: Annotated[int, Interval(1, 10_000)] = 250, resample: PositiveInt = 5) -> Any:
     """``X`` with its unknown part drawn from p(unknown | known), in the same container; what is known is untouched.

@@ -41,10 +41,11 @@ References
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import os
-import warnings
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -58,8 +59,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from .. import rng
 from ..data.blocks import to_float
 from ..data.schema import Schema, as_container, as_frame
-from ..errors import CalibrationWarning, CapabilityError, DataError, InvalidParameterError, SavedModelError, SchemaMismatchError
-from ..estimator import load_model
+from ..errors import CalibrationWarning, CapabilityError, DataError, InvalidParameterError, SavedModelError, SchemaMismatchError, warn
+from ..estimator import BATCH, load_model
 from ..saved import DETECTOR, MEMORY, WEIGHTS
 from ..spec import Interval, annotations, validate
 from ..train.loop import FEWEST_HELD_OUT, Reporter
@@ -156,7 +157,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         normal = take(X, rng.numpy_generator(seed, "normal rows").permutation(n)[:NORMAL_ROWS])
         self._calibrate(scores, normal, new)
         for note in self.notes_:
-            warnings.warn(note, CalibrationWarning, stacklevel=2)
+            warn(note, CalibrationWarning)
         return self
 
     def _prototype(self) -> Any:
@@ -304,21 +305,26 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
 
     # -- explaining ------------------------------------------------------------------------------------------------------------
 
-    def explain(self, X: Any) -> Any:
+    @property
+    def borrows(self) -> bool:
+        """Whether explanations borrow values from normal rows: for all models but the autoencoders and the default."""
+        return not isinstance(self.model_, DenoisingNeighbours) and not isinstance(self.model_.objective_, Coder)
+
+    def explain(self, X: Any, *, progress: Reporter | None = None) -> Any:
         """How much each column contributed to a row's novelty, in units of the score: larger = more novel.
 
         A table gives a DataFrame ``(N, columns)``; images an array of their own shape ``(N, H, W)`` or ``(N, H, W, channels)``, signals of
         theirs. For the autoencoders the parts of a row sum to minus its score (values beyond the training range apart); for the default a
         part is the score that the row would gain if that column were restored; for the others what it gains with normal rows' values.
+
+        progress : called, where rows are scored again for it, first of all and now and then with ``{"regions", "copies", "fraction",
+            "elapsed_s"}``: columns or patches that are replaced, by those of how many normal rows, and how far that is.
         """
         X, lost, new = self._given(X)
         schema, unseen = self.model_.schema_, lost | self._counted(new)
-        if isinstance(self.model_, DenoisingNeighbours):
-            parts = self.model_.gains(X)
-        elif isinstance(self.model_.objective_, Coder):
-            parts = self._squared_errors(X)
-        else:
-            return _labelled(self._covered(X) + (UNSEEN * unseen if schema.is_table else 0), X, schema)
+        if self.borrows:
+            return _labelled(self._covered(X, progress) + (UNSEEN * unseen if schema.is_table else 0), X, schema)
+        parts = self.model_.gains(X) if isinstance(self.model_, DenoisingNeighbours) else self._squared_errors(X)
         return _labelled(parts + UNSEEN * unseen if schema.is_table else _channels_as_given(parts, schema), X, schema)
 
     def _squared_errors(self, X: Any) -> np.ndarray:
@@ -327,21 +333,37 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         errors = self.model_._by_batch(torch.from_numpy(schema.encode(X)), None, objective.errors).astype(np.float64)
         return by_column(errors, columns_of(objective.features), len(schema.blocks)) if schema.is_table else errors
 
-    def _covered(self, X: Any) -> np.ndarray:
-        """Mean gain in score when a column, or a patch, is replaced by those of normal rows; a patch's gain is spread over its values."""
+    def _covered(self, X: Any, progress: Reporter | None) -> np.ndarray:
+        """Mean gain in score when a column, or a patch, is replaced by those of normal rows; a patch's gain is spread over its values.
+
+        A copy that equals its row gains nothing and is not scored: blank paper is in many patches. The others of all normal rows are scored
+        together, since a handful of rows takes as long as a whole batch.
+        """
         if self.normal_ is None:
             raise CapabilityError(f"{type(self.model_).__name__} is explained with the help of normal rows, of which none were kept",
-                                  hint="NoveltyDetector.calibrated(…, normal=rows); on the command line --normal FILE")
-        table, before = self.model_.schema_.is_table, self._finite_scores(X)
-        gains = np.zeros((len(X), X.shape[1]) if table else X.shape)
-        for region in range(X.shape[1]) if table else _patches(X.shape[1:], self.model_.schema_.is_image):
-            changes = [self._finite_scores(_replaced(X, self.normal_, i, region)) - before for i in range(len(self.normal_))]
-            change = np.mean(changes, axis=0)
-            if table:
-                gains[:, region] = change
-            else:
-                size = gains[(0, *region)].size
-                gains[(slice(None), *region)] = (change / size).reshape(-1, *(1,) * (X.ndim - 1))
+                                  hint="NoveltyDetector.calibrated(…, normal=rows)")
+        schema, n_normal, began = self.model_.schema_, len(self.normal_), time.monotonic()
+        gains = np.zeros((len(X), X.shape[1]) if schema.is_table else X.shape)
+        regions = [(i,) for i in range(X.shape[1])] if schema.is_table else _patches(X.shape[1:], schema.is_image)
+        starts = range(0, len(X), BATCH // NORMAL_ROWS)
+        for done, (start, region) in enumerate(itertools.product(starts, regions)):
+            if progress is not None:
+                progress({"regions": len(regions), "copies": n_normal, "fraction": done / (len(starts) * len(regions)),
+                          "elapsed_s": time.monotonic() - began})
+            if region == regions[0]:
+                part = take(X, np.arange(start, min(start + BATCH // NORMAL_ROWS, len(X))))
+                stored, before = (schema.encode(part) if schema.is_table else part), self._finite_scores(part)
+                normal = schema.encode(self.normal_) if schema.is_table else self.normal_
+            at = (slice(None), *region)
+            unlike = [_unlike(stored[at], row) for row in normal[at]]
+            copies = [_replaced(take(part, rows), self.normal_, i, region) for i, rows in enumerate(unlike) if len(rows)]
+            change = np.zeros(len(part))
+            if copies:
+                rows = np.concatenate(unlike)
+                scores = self._finite_scores(pd.concat(copies) if isinstance(part, pd.DataFrame) else np.concatenate(copies))
+                np.add.at(change, rows, (scores - before[rows]) / n_normal)
+            size = gains[(0, *region)].size
+            gains[(slice(start, start + len(part)), *region)] = (change / size).reshape(-1, *(1,) * (gains[at].ndim - 1))
         return gains
 
     def _finite_scores(self, X: Any) -> np.ndarray:
@@ -501,17 +523,20 @@ def _filled_in(X: Any, schema: Schema) -> tuple[Any, np.ndarray, np.ndarray]:
     return (filled if isinstance(X, pd.DataFrame) else filled.to_numpy()), lost, new
 
 
-def _replaced(X: Any, normal: Any, i: int, region: Any) -> Any:
-    """``X`` with a column (a number) or a patch (slices) of every row as in the i-th normal row."""
+def _unlike(values: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """The rows of ``values (N, …)`` that differ from ``value (…)``; blanks do not differ from blanks."""
+    same = (values == value) | ((values != values) & (value != value))
+    return np.flatnonzero(~same.reshape(len(same), -1).all(1))
+
+
+def _replaced(X: Any, normal: Any, i: int, region: tuple[Any, ...]) -> Any:
+    """``X`` with a column (its number) or a patch (slices) of every row as in the i-th normal row."""
     if isinstance(X, pd.DataFrame):
-        name = X.columns[region]
+        name = X.columns[region[0]]
         value = normal[name].iloc[[i] * len(X)].set_axis(X.index)
         return X.assign(**{name: value.astype(object) if isinstance(value.dtype, pd.CategoricalDtype) else value})
     X = X.copy()
-    if isinstance(region, int):
-        X[:, region] = normal[i, region]
-    else:
-        X[(slice(None), *region)] = normal[i][region]
+    X[(slice(None), *region)] = normal[i][region]
     return X
 
 

@@ -18,7 +18,7 @@ References
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -27,13 +27,14 @@ from sklearn.utils.validation import check_is_fitted
 from .. import registry
 from ..errors import CapabilityError, DataError, InvalidParameterError
 from ..estimator import GenerativeModel
-from ..spec import PositiveInt, annotations, validate
+from ..spec import Interval, annotations, validate
 
 VALUES = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
+Steps = Annotated[int, Interval(2)]        # a path has two ends
 PARALLEL = 1e-4         # of sin Ω: below, the spherical path is the straight one up to rounding
 
 
-def interpolate(model: GenerativeModel, a: Any, b: Any, steps: PositiveInt = 8, *, path: Literal["spherical", "linear"] = "spherical",
+def interpolate(model: GenerativeModel, a: Any, b: Any, steps: Steps = 8, *, path: Literal["spherical", "linear"] = "spherical",
                 condition: Any = None) -> Any:
     """Rows on the way from each row of ``a`` to that of ``b``, as the training data come: ``steps`` for each pair, pair by pair.
 
