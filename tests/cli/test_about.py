@@ -29,11 +29,13 @@ def test_one_model(ectype, name):
     described = json.loads(ectype("models", name, "--json").out)
     settings = {s["name"]: s["default"] for s in described["settings"]}
     cls = registry.load(name)
-    assert settings["train.betas"] == list(cls.preset.betas) and settings["conditional"] is False
-    differ = any(preset.lr != cls.preset.lr for preset in cls.presets.values())
-    assert settings["train.lr"] == (None if differ else cls.preset.lr)
-    meaning = next(s["meaning"] for s in described["settings"] if s["name"] == "train.lr")
-    assert not differ or all(f"{container} {preset.lr:g}" in meaning for container, preset in cls.presets.items())
+    assert settings["conditional"] is False
+    for field, said in (("lr", lambda lr: f"{lr:g}"), ("betas", str)):
+        own, others = getattr(cls.preset, field), {container: getattr(preset, field) for container, preset in cls.presets.items()}
+        differ = any(value != own for value in others.values())
+        assert settings[f"train.{field}"] == (None if differ else list(own) if field == "betas" else own)
+        meaning = next(s["meaning"] for s in described["settings"] if s["name"] == f"train.{field}")
+        assert not differ or all(f"{container} {said(value)}" in meaning for container, value in others.items())
     for sampler in described["samplers"]:
         assert sampler in answer.out
 
