@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 Window = tuple[slice, slice, slice]
-Pair = tuple[int, Window, Window]          # a tap (a number among those that meet the picture), the window that it sees, that of its outputs
+Pair = tuple[int, Window, Window]          # a tap (counted among those that meet the picture), the window that it sees, its outputs'
 Member = tuple[int, Window, Window]        # a tap, the window that it sees, and where in the group's window its outputs are
 Group = tuple[Window, tuple[Member, ...]]  # a window of outputs, and the taps whose sum it is
 
