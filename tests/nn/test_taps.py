@@ -77,3 +77,13 @@ def test_it_pays_for_many_channels_on_few_pixels_in_short_numbers():
     with torch.autocast("cpu", torch.bfloat16):
         assert taps.pays(x, layer, (4, 4)) and not taps.pays(x, layer, (14, 14))
         assert not taps.pays(x, ConvTranspose2d(128, 256, 4, 2, 1), (4, 4))
+
+
+@pytest.mark.parametrize(("small", "large", "kernel", "transposed", "sizes"), [
+    ((4, 4), (7, 7), 3, True, [1, 2, 2, 4]),            # each phase has one window, and no product is with a zero
+    ((7, 7), (14, 14), 3, True, [1, 2, 2, 4]),          # 441 products for 400
+    ((4, 4), (8, 8), 4, True, [1] * 16),                # 256 for 196 would be too many
+    ((3, 3), (7, 7), 4, False, [16]), ((1, 1), (3, 3), 4, False, [9])])
+def test_taps_with_one_window_of_outputs_are_one_product(small, large, kernel, transposed, sizes):
+    there = taps.plan(small, large, (kernel, kernel), (2, 2), (1, 1), transposed).there
+    assert sorted(len(members) for _, members in there) == sizes

@@ -35,6 +35,21 @@ def test_adams_step_is_that_of_the_library_bit_for_bit():
     assert all(torch.equal(mine.state[p][k], its.state[q][k]) for p, q in zip(first, second, strict=True) for k in its.state[q])
 
 
+@pytest.mark.parametrize("of_weight", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("of_gradient", [torch.contiguous_format, torch.channels_last])
+def test_adams_step_does_not_depend_on_the_order_in_memory(of_weight, of_gradient):
+    shape = [(4, 3, 2, 5)]
+    (mine,), (its,) = weights(shapes=shape), weights(shapes=shape)
+    mine.data = mine.data.to(memory_format=of_weight)
+    adam, plain = optimizer([mine], PRESET(optimizer="adam", lr=0.1)), torch.optim.AdamW([its], lr=0.1, fused=False, weight_decay=0.0,
+                                                                                        betas=PRESET().betas)
+    for step in range(3):
+        (its.grad,) = tensors(step, shape)
+        plain.step()
+        adam.move([mine], [its.grad.to(memory_format=of_gradient)], 0.1)
+    assert torch.allclose(mine, its, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("shape", SHAPES[:4])
 def test_the_factor_is_the_iteration_on_each_singular_value(shape):
     """Newton and Schulz's iteration keeps the singular vectors and maps each singular value σ to p(σ), p = a + b σ² + c σ⁴ times σ."""

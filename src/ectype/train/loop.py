@@ -37,7 +37,7 @@ from ..errors import DivergedError
 from ..spec import Budget, Train
 from .average import Average
 from .checkpoint import read_checkpoint, remove_checkpoint, save_checkpoint
-from .device import arithmetic, device_of, threads_for
+from .device import arithmetic, device_of, memory_kept, threads_for
 from .objective import Objective, Stage
 from .optimizer import optimizer
 
@@ -130,7 +130,7 @@ def train(objective: Objective, x: Tensor, c: Tensor | None, settings: Train, se
     stages, parts, finished = objective.stages(), Parts.of(x, c, settings, seed), []
     progress = Progress(stages, report or (lambda event: None))
     objective.to(parts.x.device, memory_format=torch.channels_last)
-    with _interruptible() as stop, rng.preserved(), threads_for(objective, settings.threads):
+    with _interruptible() as stop, rng.preserved(), memory_kept(), threads_for(objective, settings.threads):
         rng.reseed(seed, "prepare")
         objective.prepare(parts.x, parts.c)
         unfinished = None if folder is None else read_checkpoint(folder, fingerprint, parts.x.device)
@@ -428,10 +428,12 @@ class Loop:
 
 def clip(gradients: Sequence[Tensor], most: float) -> Tensor:
     """Shrink them in place until their common norm is at most that; what it was. In a third of the time that torch's own function takes
-    for small ones."""
+    for small ones. A GPU would have to wait to know that it has nothing to do."""
     norms = torch._foreach_norm(gradients)
     norm = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
-    torch._foreach_mul_(gradients, (most / (norm + 1e-6)).clamp(max=1.0))
+    factor = (most / (norm + 1e-6)).clamp(max=1.0)
+    if factor.device.type != "cpu" or factor != 1.0:
+        torch._foreach_mul_(gradients, factor)
     return norm
 
 

@@ -65,12 +65,9 @@ class AdamW(torch.optim.AdamW):
         """``step()`` at that rate, without what it does around the one fused operation: on a small table a tenth of a step."""
         group, state = self.param_groups[0], self.state
         group["lr"] = lr
-        if len(state) < len(parameters):        # the first step makes the moments
-            for p, g in zip(parameters, gradients, strict=True):
-                p.grad = g
-            self.step()
-        else:
-            fused(parameters, gradients, [state[p] for p in parameters], group, lr)
+        if len(state) < len(parameters):
+            state.update((p, moments(p)) for p in parameters)
+        fused(parameters, gradients, [state[p] for p in parameters], group, lr)
 
 
 class Muon(torch.optim.Optimizer):
@@ -89,7 +86,7 @@ class Muon(torch.optim.Optimizer):
             state = self.state[p]
             if p.ndim < 2:
                 if not state:
-                    state |= {"step": torch.zeros((), device=p.device), "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
+                    state |= moments(p)
                 plain.append((p, g, state))
                 continue
             if not state:
@@ -101,12 +98,30 @@ class Muon(torch.optim.Optimizer):
             fused(*map(list, zip(*plain, strict=True)), group, lr)
 
 
+def moments(p: Tensor) -> dict[str, Tensor]:
+    """What Adam keeps of a weight, before the first step."""
+    return {"step": torch.zeros((), device=p.device), "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
+
+
 def fused(parameters: Sequence[Tensor], gradients: Sequence[Tensor], states: Sequence[dict[str, Tensor]], group: dict[str, Any],
           lr: float) -> None:
     """One step of AdamW for all of them at once."""
-    adamw(parameters, gradients, [s["exp_avg"] for s in states], [s["exp_avg_sq"] for s in states], [], [s["step"] for s in states],
-          lr=lr, beta1=group["betas"][0], beta2=group["betas"][1], weight_decay=group["weight_decay"], eps=group["eps"], fused=True,
-          amsgrad=False, maximize=False)
+    rows = [in_memory_order(p, g, s["exp_avg"], s["exp_avg_sq"]) for p, g, s in zip(parameters, gradients, states, strict=True)]
+    adamw(*map(list, zip(*rows, strict=True)), [], [s["step"] for s in states], lr=lr, beta1=group["betas"][0], beta2=group["betas"][1],
+          weight_decay=group["weight_decay"], eps=group["eps"], fused=True, amsgrad=False, maximize=False)
+
+
+def in_memory_order(p: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+    """A weight and tensors of its shape, seen with the axes in the order in which the weight lies in memory.
+
+    The fused operation goes through memory. A kernel in channels-last order it first copies, in four times the time of its step; and where
+    a gradient has another order than its weight, it meets each number of the weight with that of another. So the gradient gets the order of
+    the weight here; moments have it.
+    """
+    if p.is_contiguous() and all(v.is_contiguous() for v in others):
+        return p, *others
+    axes = sorted(range(p.ndim), key=p.stride, reverse=True)
+    return p.permute(axes), *(v.permute(axes).contiguous() for v in others)
 
 
 def orthogonal(mean: Tensor) -> Tensor:
