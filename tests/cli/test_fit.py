@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shlex
 import signal
 
 import numpy as np
@@ -178,6 +179,14 @@ def test_conditional_models_take_the_label_as_condition(trained):
     model, config = load(trained / "conditional"), json.loads((trained / "conditional" / "config.json").read_text())
     assert model.schema_.columns == ["age", "income", "city"] and set(model.condition_.blocks[0].values) == {"left", "right"}
     assert config["condition"] == "group"
+
+
+@pytest.mark.parametrize("label", ["age", "income", "group"])
+def test_the_command_that_is_named_next_can_be_given(ectype, people, tmp_path, monkeypatch, label):
+    monkeypatch.chdir(tmp_path)
+    answer = ectype("fit", "vae", people, "--conditional", "--label", label, "--budget", "10steps", "--net.width", "8", "--out", "run")
+    words = shlex.split(next(line for line in answer.err.splitlines() if line.startswith("next: ")).removeprefix("next: ectype "))
+    assert "--condition" in words and ectype(*words).code == 0
 
 
 def test_kinds_reach_rows_and_condition(ectype, people, tmp_path):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 from tyro.conf import Positional, arg
 
@@ -159,8 +160,8 @@ def _next(model: Any, folder: Path) -> str:
     """The command that one gives after this."""
     words = ["ectype", "sample", os.fspath(folder), "-n", "10", "--out", f"samples.{'csv' if model.schema_.is_table else 'png'}"]
     block = model.condition_.blocks[0] if model.condition_ is not None else None
-    if block is not None and block.type == "category":
-        words += ["--condition", str(block.values[0])]
+    if block is not None:
+        words += ["--condition", str(block.values[0] if block.type == "category" else block.decode(np.zeros(1, np.float32)).iloc[0])]
     return shlex.join(words)
 
 
