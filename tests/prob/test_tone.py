@@ -91,6 +91,28 @@ def test_curves_of_a_table_are_kept_where_rows_stay_where_rows_are(arc, kept):
         torch.testing.assert_close(marginals(made).square().mean(0), real.square().mean(0), rtol=0.01, atol=0)
 
 
+def test_of_few_values_no_neighbours_are_closer_than_others():
+    """If every gap between two real values were as likely, half of the samples would lie in the shorter half of the gaps."""
+    real = uniform(1000)
+    tone = Tone(1)
+    tone.fit(uniform(4000, 1)[:, None], real[:, None])
+    edges = real.sort().values
+    gaps, made = edges.diff(), tone(uniform(20_000, 2)[:, None]).flatten()
+    counts = torch.histogram(made, edges).hist
+    short = gaps < gaps.median()
+    assert float(gaps[short].sum()) < 0.2 and float(counts[short].sum() / counts.sum()) < 0.25
+
+
+def test_what_lies_apart_stays_apart():
+    def halves(n, seed):
+        return torch.where(uniform(n, seed) < 0.4, 0.1 * uniform(n, seed + 1), 0.9 + 0.1 * uniform(n, seed + 2))
+
+    tone = Tone(1)
+    tone.fit(0.8 * halves(4000, 0)[:, None], halves(1000, 3)[:, None])
+    made = tone(0.8 * halves(20_000, 6)[:, None]).flatten()
+    assert float(((made > 0.11) & (made < 0.89)).float().mean()) < 0.01 and abs(float((made < 0.5).float().mean()) - 0.4) < 0.05
+
+
 def test_beyond_the_ends_it_goes_on():
     tone = Tone(1)
     tone.fit(uniform(4000)[:, None], 4 + 2 * uniform(4000, 1)[:, None])

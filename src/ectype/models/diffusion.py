@@ -89,6 +89,8 @@ PROBES = 4              # random vectors for the trace of a wider one
 class DDPMObjective(Denoising):
     """Denoising at a random time; sampling backwards from noise."""
 
+    toned_of_tables = {20: {"sampler": "dpm"}, 100: {"sampler": "ancestral"}}       # rows cost little, and many small steps reach less far
+
     def __init__(self, schema: Schema, condition: Schema | None, schedule: ScheduleName, net: Net, *, prediction: Prediction = "v",
                  loss: Loss = "simple", drop_condition: float = 0.1, ends: tuple[float, float] = ENDS):
         super().__init__(schema, condition, net, drop_condition)

@@ -39,8 +39,7 @@ data that what is told keeps apart cannot be left out, and there is little left 
 
 Of *tables* they are told the cell k of a row, of those that k-means divides the rows into (``prob/cells.py``): k is drawn from the shares
 p(k | c) of the training rows, then x = G(z, k, c). Classes have cells of their own. On 25 Gaussians, after a minute, all 25 modes were
-found in five of five seeds, and 96 to 100 % of the samples lay within 3 σ of one in four (92 % in the other); without cells 20 to 23 modes
-at best.
+found in five of five seeds, and 97 to 99 % of the samples lay within 3 σ of one; without cells 20 to 23 modes at best.
 
 Of *pictures and signals* they are told a noisy code h_t, 32 principal components with the noise of t = 0.4, and for samples h is drawn
 from a Gaussian for each cell (``prob/self_condition.py``): x = G(z, h_t, c). A denoising diffusion GAN does the same in each of a few steps

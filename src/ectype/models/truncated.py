@@ -92,6 +92,7 @@ class TruncatedObjective(DDPMObjective):
     """A denoiser of times up to t₀, and rough rows to begin with."""
 
     toned: ClassVar[Mapping[int, Mapping[str, Any]]] = {1: {}, 2: {}, 4: {}}
+    toned_of_tables = None
     to_tone = 1024          # a sample costs a few evaluations only
 
     def __init__(self, schema: Schema, condition: Schema | None, net: Net, start: float, *,

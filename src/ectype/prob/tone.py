@@ -31,6 +31,8 @@ from .relax import Relaxation
 
 POINTS = 2049           # of a curve, at equal steps of probability
 FEWEST = 100            # values that a curve is drawn from
+TOGETHER = 16           # values that a straight line of it stands for
+GAP = 0.5               # share of these values' range that is a gap, where it lies between neighbours
 ROWS_COMPARED = 2000    # of a table, with as many training rows
 COSTS = 0.03            # that a table's tone curves may cost
 REFERENCES = 2000       # training pictures whose levels are kept
@@ -60,7 +62,7 @@ class Tone(nn.Module):
     def fit(self, made: Tensor, real: Tensor) -> None:
         """From the features of generated and of real rows, ``(N, C, *S)`` and ``(M, C, *S)``; NaN are left out, and a channel of which
         too little is left keeps its values."""
-        (made, n), (real, m) = map(_quantiles, (made, real))
+        (made, n), (real, m) = ((_smoothed(q, n), n) for q, n in map(_quantiles, (made, real)))
         self.made.copy_(torch.where((n < FEWEST) | (m < FEWEST), self.made, made))
         self.real.copy_(torch.where((n < FEWEST) | (m < FEWEST), self.real, real))
         self.fitted.fill_(True)
@@ -229,3 +231,22 @@ def _quantiles(f: Tensor) -> tuple[Tensor, Tensor]:
     i = at.long()
     low, high = values.gather(1, i), values.gather(1, torch.minimum(i + 1, (n - 1).clamp(min=0)))
     return torch.lerp(low, high, (at - i).to(low.dtype)).nan_to_num(), n                        # between ranks, or rows would be repeated
+
+
+def _smoothed(quantiles: Tensor, n: Tensor) -> Tensor:
+    """Quantiles of few values ``(C, POINTS)``, on straight lines over about ``TOGETHER`` values, but where these have a gap among them.
+
+    Gaps between neighbours differ much, and to make each of them as likely as any other would bring most samples near to values that are
+    near to each other: of 1,350 values with four decimals 31 % were then values of training rows, and are 15 % by chance.
+    """
+    smooth = []
+    for q, k in zip(quantiles, n.flatten().tolist(), strict=True):
+        steps = 2 ** round(math.log2(min(max(TOGETHER * (POINTS - 1) / max(k, 1), 1), POINTS - 1)))
+        if steps == 1:
+            smooth.append(q)
+            continue
+        gaps = q.diff().view(-1, steps)
+        width = gaps.sum(1, keepdim=True)
+        lines = torch.where(gaps.amax(1, keepdim=True) <= GAP * width, width / steps, gaps)
+        smooth.append(torch.cat([q[:1], q[0] + lines.double().flatten().cumsum(0).to(q.dtype)]))
+    return torch.stack(smooth)

@@ -76,6 +76,8 @@ class Denoising(Objective):
     """The largest time that is trained on; 1 is noise."""
     toned: ClassVar[Mapping[int, Mapping[str, Any]]] = {20: {"sampler": "dpm"}}
     """Numbers of steps that have a tone curve of their own, with the options of :meth:`generate` that its samples are drawn with."""
+    toned_of_tables: ClassVar[Mapping[int, Mapping[str, Any]] | None] = None
+    """Those of tables, where they are others."""
     to_tone = 256
     """Pictures that a tone curve is fitted to."""
 
@@ -95,6 +97,8 @@ class Denoising(Objective):
         if schema.is_table:
             signs[self.features.n_numbers : self.features.n_numbers + self.features.n_signs] = True
         self.any_signs = schema.is_image or bool(signs.any())
+        if schema.is_table and self.toned_of_tables is not None:
+            self.toned = self.toned_of_tables
         curves = {str(k): Tone(self.shape[0]) if schema.is_image else Marginals(self.features) for k in self.toned}
         self.tones = nn.ModuleDict(curves if schema.is_image or schema.is_table else {})
         self.histograms = Histograms(self.shape, schema.blocks[0].levels) if schema.is_image else None
