@@ -148,7 +148,7 @@ class GANObjective(Objective):
             self.locator = (CellCondition(self.features, clusters, classes) if schema.is_table else
                             CodeCondition(self.features, self.condition, clusters, classes))
         cond = self.n_cond + (0 if self.locator is None else self.locator.n)
-        self.marginals = Marginals(self.features) if schema.is_table else None
+        self.marginals = Marginals(self.features) if schema.is_table and self.features.n_numbers else None
         self.histograms = Histograms(shape, schema.blocks[0].levels) if schema.is_image else None
         self.faint = faint(shape, schema.blocks[0].levels) if schema.is_image else None
         self.generator = build.generator(noise_dim, shape, net, cond=cond)

@@ -32,7 +32,7 @@ from .relax import Relaxation
 POINTS = 2049           # of a curve, at equal steps of probability
 FEWEST = 100            # values that a curve is drawn from
 TOGETHER = 16           # values that a straight line of it stands for
-GAP = 0.5               # share of these values' range that is a gap, where it lies between neighbours
+GAP = 0.4               # of these values' range, by which they may be off the line; more is a gap
 ROWS_COMPARED = 2000    # of a table, with as many training rows
 COSTS = 0.03            # that a table's tone curves may cost
 REFERENCES = 2000       # training pictures whose levels are kept
@@ -246,7 +246,9 @@ def _smoothed(quantiles: Tensor, n: Tensor) -> Tensor:
             smooth.append(q)
             continue
         gaps = q.diff().view(-1, steps)
-        width = gaps.sum(1, keepdim=True)
-        lines = torch.where(gaps.amax(1, keepdim=True) <= GAP * width, width / steps, gaps)
+        within, even = gaps.cumsum(1), torch.arange(1, steps + 1, device=q.device) / steps
+        width = within[:, -1:]
+        straight = (within - width * even).abs().amax(1, keepdim=True) <= GAP * width
+        lines = torch.where(straight, width / steps, gaps)
         smooth.append(torch.cat([q[:1], q[0] + lines.double().flatten().cumsum(0).to(q.dtype)]))
     return torch.stack(smooth)

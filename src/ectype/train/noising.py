@@ -100,7 +100,7 @@ class Denoising(Objective):
         if schema.is_table and self.toned_of_tables is not None:
             self.toned = self.toned_of_tables
         curves = {str(k): Tone(self.shape[0]) if schema.is_image else Marginals(self.features) for k in self.toned}
-        self.tones = nn.ModuleDict(curves if schema.is_image or schema.is_table else {})
+        self.tones = nn.ModuleDict(curves if schema.is_image or (schema.is_table and self.features.n_numbers) else {})
         self.histograms = Histograms(self.shape, schema.blocks[0].levels) if schema.is_image else None
         self.faint = faint(self.shape, schema.blocks[0].levels) if schema.is_image else None
         self.register_buffer("signs", signs | torch.tensor(schema.is_image), persistent=False)
