@@ -120,6 +120,15 @@ def test_a_condition_that_cannot_be_read(ectype, tmp_path, column, text, said):
     assert answer.code == 2 and answer.out == "" and said in answer.err
 
 
+def test_a_condition_may_have_the_sign_of_its_column(ectype, tmp_path):
+    v = np.random.default_rng(0).normal(size=120)
+    pd.DataFrame({"v": v, "share": [f"{5 * x + 50:.1f}%" for x in v]}).to_csv(tmp_path / "train.csv", index=False)
+    words = ["--label", "share", "--conditional", "--out", tmp_path / "run", "--budget", "2steps", "--quiet"]
+    assert ectype("fit", "vae", tmp_path / "train.csv", *words).code == 0
+    signed, bare = (ectype("sample", tmp_path / "run", "--condition", text) for text in ("50%", "50"))
+    assert signed.code == 0 and signed.out == bare.out
+
+
 @pytest.mark.parametrize(("run", "words", "said"), [
     ("conditional", [], "expected --condition VALUE, where group is one of "),
     ("conditional", ["--condition", "lef"], "unknown value of group 'lef'"), ("conditional", ["--condition", "lef"], "did you mean left?"),

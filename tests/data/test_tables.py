@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ectype.data.blocks import MAX_CATEGORIES
 from ectype.data.tables import read_parquet, read_text_table
 from ectype.errors import DataFileError
 
@@ -78,6 +79,12 @@ def test_leading_zeros_are_kept():
     assert isinstance(frame["zip"].dtype, pd.CategoricalDtype)
     assert "leading zeros" in notes[0]
     assert read("zip,n\n01234,1\n12345,2\n", kinds={"zip": "integer"})[0]["zip"].tolist() == [1234, 12345]
+
+
+def test_zeros_that_are_lost_are_told():
+    frame, notes = read("key\n" + "\n".join(f"{i:05d}" for i in range(MAX_CATEGORIES + 1)))
+    assert frame["key"].tolist() == list(range(MAX_CATEGORIES + 1)) and "zeros in front of numbers are left out" in notes[0]
+    assert read("n\n0\n10\n0.5\n")[1] == []
 
 
 def test_kinds_keep_the_text_of_categories():

@@ -100,6 +100,6 @@ def test_a_correlated_gaussian_is_learnt(options, fitted):
 def test_cost_and_mistakes(fitted):
     assert (fitted.evaluations(), fitted.evaluations(steps=4), fitted.evaluations(solver="heun", steps=5)) == (50, 4, 9)
     for options, words in (({"solver": "ddim"}, "unknown solver"), ({"steps": 0}, "number of steps"), ({"guidance": 2.0}, "needs a condition"),
-                           ({"guidance": -1.0}, "out of its domain")):
+                           ({"guidance": -1.0}, "out of its domain"), ({"guidance": "3"}, "guidance is out of its domain")):
         with pytest.raises(InvalidParameterError, match=words):
             fitted.sample(2, **options)

@@ -17,6 +17,7 @@ from .. import registry
 from ..data.blocks import to_float
 from ..data.schema import Schema
 from ..data.sources import load as load_data
+from ..data.tables import without_sign
 from ..errors import CapabilityError, ConditionWarning, DataError, DataFileError, InvalidParameterError, UnknownNameError
 from ..estimator import EXACT, family_name, load_model
 from ..spec import PositiveInt
@@ -338,7 +339,8 @@ def _typed(text: str, block: Any) -> Any:
         return by_text[text]
     expected = {"integer": "one whole number", "datetime": "one date, such as 2024-05-31"}.get(block.kind, "one number, such as 10.5")
     try:
-        value = text if block.kind == "datetime" else int(text) if block.kind == "integer" else float(text)
+        bare = text if block.kind == "datetime" else without_sign([text])[0][0]
+        value = text if block.kind == "datetime" else int(bare) if block.kind == "integer" else float(bare)
     except ValueError:
         value = None
     if value is None or block.unreadable(pd.Series([value])):

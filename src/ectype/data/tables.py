@@ -235,7 +235,7 @@ def _parse(cells: pd.Series, decimal: bool, kind: str | None) -> tuple[pd.Series
         return pd.Series(column([BOOLEANS.get(word, word) for word in filled])).infer_objects(), None, n_marks
     numbers, note = [_number(word) for word in filled], None
     if None in numbers:
-        bare, sign = _without_sign(filled)
+        bare, sign = without_sign(filled)
         bare, note = _usual_numbers(bare, decimal, kind)
         if sign and _share(bare) >= _least(kind):           # a column of numbers with a sign; else one of words
             filled, note = bare, "; ".join(filter(None, (sign, note)))
@@ -247,6 +247,8 @@ def _parse(cells: pd.Series, decimal: bool, kind: str | None) -> tuple[pd.Series
             filled = [word if number is None else int(word) if WHOLE.fullmatch(word) else number
                       for word, number in zip(filled, numbers, strict=True)]
         return pd.Series(column(filled)).infer_objects(), note, n_marks
+    if any(word[0] == "0" and word.isdigit() and len(word) > 1 for word in filled):
+        note = "; ".join(filter(None, (note, "zeros in front of numbers are left out; a key is better left out itself, or read as words")))
     if all(WHOLE.fullmatch(word) for word in filled) and not blank[codes].any():
         return pd.Series(column([int(word) for word in filled]).astype(np.int64)), note, n_marks
     return pd.Series(column(numbers).astype(np.float64)), note, n_marks
@@ -258,7 +260,7 @@ def _are_codes(words: list[str]) -> bool:
             and all(word.isascii() and word.isdigit() for word in words) and any(word[0] == "0" for word in words))
 
 
-def _without_sign(words: list[str]) -> tuple[list[str], str | None]:
+def without_sign(words: list[str]) -> tuple[list[str], str | None]:
     """Numbers without a sign of percent or of a currency, where they have one: that which most have."""
     found = [WITH_SIGN.fullmatch(word) for word in words]
     units = Counter((m["before"], m["after"]) for m in found if m and bool(m["before"]) != bool(m["after"]))
@@ -283,7 +285,7 @@ def _comma_is_decimal(cells: pd.Series, kind: str | None) -> bool | None:
     """What a column tells of commas inside numbers, in a file with commas between its cells: decimal marks (``"1,5"``), or between
     thousands (``"1,500.5"``); None where it is not made of numbers with commas, or where they may be either (``"1,500"``)."""
     words = [word.strip() for word in cells.unique()]
-    words, _ = _without_sign([word for word in words if word not in MISSING and word != "?"])
+    words, _ = without_sign([word for word in words if word not in MISSING and word != "?"])
     if not any("," in word for word in words):
         return None
     decimal, thousands = _share(_with_point(words)), _share(_joined(words))

