@@ -12,7 +12,7 @@
   (bar 0.70), and of boosted trees that learn the income from as many generated rows as there are real ones (bar: within 0.02 of those that
   learn from the real ones).
 * ``hour``: an hour of DDPM in bfloat16 on MNIST (``--budget 60m`` unless said, and all of it: no patience). Bar: no number that is not
-  finite, or the run says where and goes on.
+  finite.
 * ``precision``: DDPM on MNIST in bfloat16 and in float32, as many steps of the same batches; both drawn with 20 steps of DPM-Solver++(2M),
   and judged as above.
 * ``speed PYTHON``: a U-Net with as much arithmetic as that of denoising-diffusion-pytorch, and another as that of diffusers, trained and

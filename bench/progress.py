@@ -1,7 +1,7 @@
 """Each family now and before, at the same budget, judged alike.
 
 ``python -m bench.progress SOURCES [DATA …] [--budget 60s]`` with ECTYPE_DATA_DIR: ``SOURCES`` is the ``src`` folder of an older checkout,
-DATA some of ``digits``, ``mnist``, ``adult``. For each family that both have, and in turns, a process of the older sources and one of
+DATA some of ``digits``, ``mnist``, ``adult``. For each of four families, and in turns, a process of the older sources and one of
 these fit the training rows with the default settings (one thread, one seed) and draw rows with the default sampler. Both are judged by
 these metrics, beside as many rows that were held out, and with as many more for the floor. Bar: quality (Fréchet distance and C2ST AUROC)
 and coverage no worse than before. ``results/progress.json``.
@@ -30,8 +30,9 @@ import sys, time
 import numpy as np, pandas as pd, torch
 import ectype
 torch.set_num_threads(1)
-family, data, made, budget, n = sys.argv[1:]
+family, data, made, budget, n, source = sys.argv[1:]
 X = np.load(data) if data.endswith(".npy") else pd.read_pickle(data)
+assert ectype.__file__.startswith(source), (ectype.__file__, source)
 model = getattr(ectype, family)(train=ectype.Train(budget=budget, threads=1), random_state=0).fit(X)
 S = model.sample(int(n), random_state=0)
 np.save(made, S) if data.endswith(".npy") else S.to_pickle(made)
@@ -75,7 +76,8 @@ def judged(name: str, sources: dict[str, Path], budget: str) -> dict[str, Any]:
             for version, source in sources.items():
                 made = kept.with_stem(f"{family}-{version}")
                 env = {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
-                done = subprocess.run([sys.executable, "-c", DRAW, family, str(kept), str(made), budget, str(len(held[0]))], check=True,
+                done = subprocess.run([sys.executable, "-c", DRAW, family, str(kept), str(made), budget, str(len(held[0])),
+                                       str(source)], check=True,
                                       env=env, stdout=subprocess.PIPE, text=True)
                 S = pd.read_pickle(made) if made.suffix == ".pkl" else np.load(made)
                 values = evaluator.evaluate(schema.encode(S), SEED)
@@ -90,7 +92,7 @@ def main() -> None:
     parser.add_argument("data", nargs="*", default=["digits", "adult", "mnist"])
     parser.add_argument("--budget", default="60s")
     flags = parser.parse_args()
-    git = subprocess.run(["git", "-C", str(flags.sources), "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    git = subprocess.run(["git", "-C", str(flags.sources), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
     sources = {"before": flags.sources, "now": Path(__file__).parent.parent / "src"}
     found: dict[str, Any] = {}
     for name in flags.data:

@@ -69,3 +69,16 @@ def test_a_warning_is_at_the_line_of_the_user():
     with pytest.warns(UserWarning, match="so") as told:
         outer["call"](inner["call"], errors.warn, "so", UserWarning)
     assert (told[0].filename, told[0].lineno) == (__file__, line)
+
+
+def test_a_subclass_may_pass_options_on_and_take_methods_away():
+    class Passing(ectype.VAE):
+        def sample(self, n=1, **options):
+            return super().sample(n, **options)
+
+        log_likelihood = None
+
+    model = Passing(train=ectype.Train(budget="1steps"), random_state=0).fit([[float(i % 7), i / 9] for i in range(40)])
+    assert len(model.sample(3, random_state=0)) == 3
+    with pytest.raises(errors.InvalidParameterError, match="no option 'randomstate'"):
+        model.sample(3, randomstate=0)

@@ -30,7 +30,8 @@ import warnings
 from collections.abc import Iterable
 
 _UNSET = object()
-PASSED_OVER = (__package__, "torch", "sklearn")     # on the way from a warning to the line of the user's that led to it
+PASSED_OVER = (__package__, "torch", "sklearn", "joblib", "contextlib", "threading", "concurrent")
+"""On the way from a warning to the line of the user's that led to it."""
 
 
 class EctypeError(Exception):

@@ -7,6 +7,7 @@ everything that a user calls is here, once.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -93,7 +94,8 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
         for name in WITH_OPTIONS & vars(cls).keys():
-            setattr(cls, name, known_options(vars(cls)[name]))
+            if inspect.isfunction(vars(cls)[name]):
+                setattr(cls, name, known_options(vars(cls)[name]))
 
     def build(self, schema: Schema, condition: Schema | None) -> Objective:
         """The family's objective with fresh networks for such data."""
@@ -171,7 +173,8 @@ class GenerativeModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         return condition, torch.from_numpy(condition.encode(values.to_frame()))
 
     def _fingerprint(self, x: torch.Tensor, c: torch.Tensor | None) -> str:
-        digest = hashlib.sha256(json.dumps([type(self).__name__, saved.to_json(self.get_params(deep=False)), self.seed_]).encode())
+        settings = saved.to_json(self.get_params(deep=False))
+        digest = hashlib.sha256(json.dumps([saved.FORMAT, type(self).__name__, settings, self.seed_]).encode())
         for v in (x, c):
             digest.update(b"" if v is None else v.numpy().tobytes())
         return digest.hexdigest()

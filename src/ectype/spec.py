@@ -165,6 +165,8 @@ def describe(hint: Any) -> str:
 def known_options(function: Callable) -> Callable:
     """The function, or method, with :class:`InvalidParameterError` for an option that it has not, in place of a bare ``TypeError``."""
     parameters = inspect.signature(function).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):        # what it passes on, others know
+        return function
     known = [p.name for p in parameters if p.name != "self" and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
 
     @functools.wraps(function)

@@ -361,9 +361,15 @@ def test_many_classes_of_few_rows_are_learnt_without_a_word():
         assert len(indices_of(y, 60)[0]) == 60
 
 
+def test_many_whole_numbers_are_classes_if_they_have_rows():
+    assert len(indices_of(np.repeat(np.arange(150), 4), 600)[0]) == 150
+    with pytest.raises(DataError, match="quantities"):
+        indices_of(np.arange(150), 150)
+
+
 @pytest.mark.parametrize(("y", "said"), [
     (np.full(120, -1), "no row is labelled"), (np.where(Y == 0, 0, -1), "one class only"), (Y[:50], "differ in length"),
-    (X[:, 0], r"quantities, and classification needs classes: .*at most 100 different whole numbers, got 120 different numbers"), (None, "requires y"), (np.column_stack([Y, Y]), "1d array"),
+    (X[:, 0], r"quantities, and classification needs classes: .*at most 100 different whole numbers, or more .*, got 120 different numbers"), (None, "requires y"), (np.column_stack([Y, Y]), "1d array"),
     (["a", 1, None] * 40, "labels of one type.*: expected texts only, or numbers only, got int and text\\nhint: "),
     ([True, "a", None] * 40, "labels of one type.*got bool and text"),
     (pd.Series(np.arange(120) * 50, name="price"), r"got 120 different numbers, such as 0, 50, 100\nhint: .*--kind price=categorical\)"),

@@ -319,9 +319,10 @@ def _condition(texts: tuple[str, ...], model: Any, n: int, config: dict[str, Any
         raise InvalidParameterError("n is out of its domain", expected="an int >= 1", got=n)
     values = [_typed(text, block) for text in texts]
     for text in dict.fromkeys(texts) if block.kind == "datetime" else ():
-        if (parts := DAY_AND_MONTH.match(text)) and int(parts[1]) != int(parts[2]):
+        if (parts := DAY_AND_MONTH.match(text)) and int(parts[1]) != int(parts[2]) and max(map(int, parts.groups())) <= 12:
             day = pd.Timestamp(to_float(pd.Series([text]), block.kind, block.day_first)[0], unit="s")
-            terminal.note(f"{block.name} {text} is read as {day:%Y-%m-%d}; written like that, there is no doubt")
+            written = f"{day:%Y-%m-%d}" if day == day.normalize() else f"{day:%Y-%m-%d %H:%M:%S}"
+            terminal.note(f"{block.name} {text} is read as {written}; written like that, there is no doubt")
     in_turn = (values * math.ceil(n / len(values)))[:n]
     return pd.Series(in_turn, name=config.get("condition") or "y", dtype=object if None in values else None)
 

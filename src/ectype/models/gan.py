@@ -107,7 +107,7 @@ from ..nn.generator import ConvGenerator
 from ..prob.faint import faint
 from ..prob.neighbours import Neighbourhoods, neighbourhoods
 from ..prob.self_condition import CellCondition, CodeCondition
-from ..prob.tone import Histograms, Marginals
+from ..prob.tone import Histograms, Marginals, rows_to_tone
 from ..rng import Rows, Shared
 from ..spec import PRESET, Interval, Net, PositiveInt, Train
 from ..train.objective import Objective
@@ -116,7 +116,6 @@ Game = Literal["non-saturating", "relativistic", "minimax"]
 
 GAMMA = {"table": 0.1, "images": 0.5, "signals": 0.5}
 PENALISED = 4                   # one row of so many is penalised, of images and signals
-TONED_ROWS = 4096               # of a table, that tone curves are fitted to
 LOOKED_AT = 1000                # held-out rows at most, at an evaluation
 CLUSTERS = {"table": 32, "images": 128, "signals": 64}
 FALLS = 2000                    # steps after which γ of images is half of what it was at first
@@ -274,10 +273,10 @@ class GANObjective(Objective):
     def conclude(self, x: Tensor, c: Tensor | None) -> None:
         """The numbers of a table's training rows; the levels of training pictures, and those that are next to blank."""
         if self.marginals is not None:
-            some = torch.linspace(0, len(x) - 1, TONED_ROWS, device=x.device).long()
+            some = torch.linspace(0, len(x) - 1, rows_to_tone(len(x)), device=x.device).long()
             known, c = x[some], None if c is None else c[some]
             noise = Rows(int(torch.randint(2**62, ())), 0, len(some), x.device)
-            self.marginals.fit(self.drawn(noise, c), self.features.embed(known), self.features.embed(x))
+            self.marginals.fit(self.drawn(noise, c), known, x)
         if self.histograms is not None:
             self.histograms.fit(x)
         if self.faint is not None:

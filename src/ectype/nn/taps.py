@@ -43,7 +43,7 @@ PADDING = 1.2                   # products in a group of taps, over those that m
 def pays(x: Tensor, layer: nn.Conv2d | nn.ConvTranspose2d, small: tuple[int, int]) -> bool:
     """Whether products tap by tap are faster: in bfloat16 on a CPU, with many channels on few pixels."""
     return (x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-            and layer.in_channels * layer.out_channels >= MANY and small[0] * small[1] <= FEW)
+            and layer.in_channels * layer.out_channels >= MANY and 0 < small[0] * small[1] <= FEW)
 
 
 class TapProducts(torch.autograd.Function):

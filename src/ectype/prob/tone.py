@@ -1,4 +1,4 @@
-"""What is put right in generated pictures after they are generated: how far they are spread, and their levels.
+"""What is put right in generated rows after they are generated: the levels of pictures and how far they are spread, the numbers of tables.
 
 Notation
     f           a pixel value as a feature, in [-1, 1]
@@ -33,6 +33,7 @@ POINTS = 2049           # of a curve, at equal steps of probability
 FEWEST = 100            # values that a curve is drawn from
 TOGETHER = 16           # values that a straight line of it stands for
 GAP = 0.4               # of these values' range, by which they may be off the line; more is a gap
+MOST_TONED = 4096       # rows of a table that are generated for its curves
 ROWS_COMPARED = 2000    # of a table, with as many training rows
 COSTS = 0.03            # that a table's tone curves may cost
 REFERENCES = 2000       # training pictures whose levels are kept
@@ -65,7 +66,7 @@ class Tone(nn.Module):
         (made, n), (real, m) = ((_smoothed(q, n), n) for q, n in map(_quantiles, (made, real)))
         self.made.copy_(torch.where((n < FEWEST) | (m < FEWEST), self.made, made))
         self.real.copy_(torch.where((n < FEWEST) | (m < FEWEST), self.real, real))
-        self.fitted.fill_(True)
+        self.fitted.fill_(bool(((n >= FEWEST) & (m >= FEWEST)).any()))
 
     def forward(self, f: Tensor) -> Tensor:
         """T(f), ``(B, C, *S)``. Between two points the curve is a line, beyond the ends it goes on with a slope of 1; a value that many
@@ -81,8 +82,13 @@ class Tone(nn.Module):
         return toned.view(f.shape[1], f.shape[0], *f.shape[2:]).transpose(0, 1)
 
 
+def rows_to_tone(n: int) -> int:
+    """How many rows are generated for the curves of a table with ``n`` training rows."""
+    return min(2 * n, MOST_TONED)
+
+
 class Marginals(nn.Module):
-    """A tone curve for each number of a table, where rows stay where rows are; the identity until it is fitted.
+    """A tone curve for each number of a table (*quantile mapping*), where rows stay where rows are; the identity until it is fitted.
 
     What a model that has learnt too little gives is too much alike, and to stretch each column takes its rows to where none are. So the
     curves are kept where they cost at most ``COSTS`` of the divergence from training rows, of −log precision and of −log coverage.
@@ -97,14 +103,20 @@ class Marginals(nn.Module):
         """Whether there are curves."""
         return self.curves.fitted
 
-    def fit(self, made: Tensor, known: Tensor, real: Tensor, plain: Tensor | None = None) -> None:
-        """From the features of generated rows, of as many training rows (of the same conditions), and of all training rows, ``(B, F)``;
-        ``plain``: of the generated rows as they would be without curves, where that is not as they are."""
+    def fit(self, made: Tensor, known: Tensor, x: Tensor, plain: Tensor | None = None) -> None:
+        """From features of generated rows ``(B, F)``, as many stored training rows (of the same conditions), and all stored training rows.
+
+        ``plain``: features of the generated rows as they would be without curves, where that is not as they are. Rows are compared as they
+        are sampled: at a blank or a spike there is no number, whatever the feature is.
+        """
         self.curves.reset()
-        self.curves.fit(*map(self.features.own_numbers, (made, real)))
-        some = torch.linspace(0, len(made) - 1, min(ROWS_COMPARED, len(real)), device=made.device).long()
-        without, having = (neighbourhoods(known[some], f[some]).distance for f in (made if plain is None else plain, self(made)))
-        if having > without + COSTS:
+        numbers = [self.features.own_numbers(self.features.embed(part)) for part in x.split(4096)]
+        self.curves.fit(self.features.own_numbers(made), torch.cat(numbers))
+        some = torch.linspace(0, len(made) - 1, min(ROWS_COMPARED, len(made), len(x)), device=made.device).long()
+        real = self.features.embed(known[some])
+        without, having = (neighbourhoods(real, self.features.embed(self.features.project(f[some]))).distance
+                           for f in (made if plain is None else plain, self(made)))
+        if not having <= without + COSTS:
             self.curves.reset()
 
     def forward(self, f: Tensor) -> Tensor:
@@ -225,7 +237,8 @@ def between(f: Tensor, black: Tensor, white: Tensor, edge: Tensor) -> Tensor:
 
 def _quantiles(f: Tensor) -> tuple[Tensor, Tensor]:
     """``(C, POINTS)`` quantiles of the values of each channel, and of how many, ``(C, 1)``."""
-    values = f.float().transpose(0, 1).flatten(1).sort(dim=1).values                            # NaN at the end
+    values = f.float().transpose(0, 1).flatten(1)
+    values = values.masked_fill(~values.isfinite(), torch.nan).sort(dim=1).values               # NaN at the end
     n = values.isfinite().sum(1, keepdim=True)
     at = torch.linspace(0, 1, POINTS, device=f.device, dtype=torch.float64) * (n - 1).clamp(min=0)
     i = at.long()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -14,9 +12,6 @@ from torch import nn
 from ..errors import InvalidParameterError
 
 WIDE = 300_000      # weights of a matrix: 784 × 512 pays, 512 × 512 does not
-TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4           # names of glibc's settings, malloc.h
-KEEPING = {MMAP_MAX: 0, TRIM_THRESHOLD: 2**31 - 1}
-USUAL = {MMAP_MAX: 65536, MMAP_THRESHOLD: 2**25, TRIM_THRESHOLD: 2**26}     # what its own rule comes to where large memory is freed
 
 
 def device_of(name: str) -> torch.device:
@@ -79,23 +74,3 @@ def threads_for(module: nn.Module, threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def memory_kept() -> Iterator[None]:
-    """The C library keeps what is freed for the next step, where it would give every large tensor back to the system.
-
-    A page that the system gives again it first clears: with kernels of 33 MiB, twenty thousand of them in each step, a twentieth of its
-    time. Only of glibc; afterwards what is free is given back.
-    """
-    if not (sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt") and hasattr(libc, "malloc_trim")):
-        yield
-        return
-    for setting, value in KEEPING.items():
-        libc.mallopt(setting, value)
-    try:
-        yield
-    finally:
-        for setting, value in USUAL.items():
-            libc.mallopt(setting, value)
-        libc.malloc_trim(0)

@@ -37,7 +37,7 @@ from ..errors import DivergedError
 from ..spec import Budget, Train
 from .average import Average
 from .checkpoint import read_checkpoint, remove_checkpoint, save_checkpoint
-from .device import arithmetic, device_of, memory_kept, threads_for
+from .device import arithmetic, device_of, threads_for
 from .objective import Objective, Stage
 from .optimizer import optimizer
 
@@ -130,7 +130,7 @@ def train(objective: Objective, x: Tensor, c: Tensor | None, settings: Train, se
     stages, parts, finished = objective.stages(), Parts.of(x, c, settings, seed), []
     progress = Progress(stages, report or (lambda event: None))
     objective.to(parts.x.device, memory_format=torch.channels_last)
-    with _interruptible() as stop, rng.preserved(), memory_kept(), threads_for(objective, settings.threads):
+    with _interruptible() as stop, rng.preserved(), threads_for(objective, settings.threads):
         rng.reseed(seed, "prepare")
         objective.prepare(parts.x, parts.c)
         unfinished = None if folder is None else read_checkpoint(folder, fingerprint, parts.x.device)

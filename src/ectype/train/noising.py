@@ -51,7 +51,7 @@ from ..nn import build
 from ..prob.faint import faint
 from ..prob.local import CELLS, LocalGaussians
 from ..prob.solvers import ETA, Sampler, Variance, ancestral, ddim, dpm, heun, inpaint
-from ..prob.tone import Histograms, Marginals, Tone
+from ..prob.tone import Histograms, Marginals, Tone, rows_to_tone
 from ..prob.transport import deal
 from ..rng import Rows, Shared
 from ..spec import Net
@@ -60,7 +60,6 @@ from .objective import Objective
 Pairing = Literal["optimal", "random"]
 SMALLEST_SCALE = 0.25   # of a feature: a rare category's one-hot must not be blown up to unit variance
 MOST_STEPS = 10_000
-TONED_ROWS = 4096       # of a table, that tone curves are fitted to
 MOST_GUIDANCE = 20.0        # beyond it the difference that a condition makes drowns what the model knows of rows
 NEAR = 4.0              # σ from the lowest and the highest level, within which a pixel's place is told exactly
 DECIDED = 2.0           # log signal-to-noise ratio above which x_t itself tells the category
@@ -100,8 +99,9 @@ class Denoising(Objective):
         self.any_signs = schema.is_image or bool(signs.any())
         if schema.is_table and self.toned_of_tables is not None:
             self.toned = self.toned_of_tables
-        curves = {str(k): Tone(self.shape[0]) if schema.is_image else Marginals(self.features) for k in self.toned}
-        self.tones = nn.ModuleDict(curves if schema.is_image or (schema.is_table and self.features.n_numbers) else {})
+        has_curves = schema.is_image or (schema.is_table and self.features.n_numbers > 0)
+        self.tones = nn.ModuleDict({str(k): Tone(self.shape[0]) if schema.is_image else Marginals(self.features) for k in self.toned}
+                                   if has_curves else {})
         self.histograms = Histograms(self.shape, schema.blocks[0].levels) if schema.is_image else None
         self.faint = faint(self.shape, schema.blocks[0].levels) if schema.is_image else None
         self.register_buffer("signs", signs | torch.tensor(schema.is_image), persistent=False)
@@ -293,11 +293,11 @@ class Denoising(Objective):
         self.find_faint(x)
         for name, tone in self.tones.items():
             f, real, given = self.some(x, c, int(name))
-            made, real = self.unscaled(self.spread(f, given, int(name))), self.features.embed(real)
+            made = self.unscaled(self.spread(f, given, int(name)))
             if self.features.is_image:
-                tone.fit(made, real)
+                tone.fit(made, self.features.embed(real))
             else:
-                tone.fit(made, real, self.features.embed(x), plain=self.within(made))
+                tone.fit(made, real, x, plain=self.within(made))
 
     def find_faint(self, x: Tensor) -> None:
         """The levels next to blank, where pictures have such."""
@@ -305,9 +305,9 @@ class Denoising(Objective):
             self.faint.fit(x, self.step)
 
     def some(self, x: Tensor, c: Tensor | None, steps: int) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Scaled features of samples in one of the numbers of steps of ``toned``, ``to_tone`` of pictures or ``TONED_ROWS`` of a table, the
+        """Scaled features of samples in one of the numbers of steps of ``toned``, ``to_tone`` of pictures or as many as a table wants, the
         stored training rows whose conditions they have, and these; of fewer rows some are taken again."""
-        some = torch.linspace(0, len(x) - 1, self.to_tone if self.features.is_image else TONED_ROWS, device=x.device).long()
+        some = torch.linspace(0, len(x) - 1, self.to_tone if self.features.is_image else rows_to_tone(len(x)), device=x.device).long()
         noise, c = Rows(int(torch.randint(2**62, ())), 0, len(some), x.device), None if c is None else c[some]
         return self.generate(noise, c, steps=steps, **self.toned[steps]), x[some], c
 

@@ -111,17 +111,19 @@ def fused(parameters: Sequence[Tensor], gradients: Sequence[Tensor], states: Seq
           weight_decay=group["weight_decay"], eps=group["eps"], fused=True, amsgrad=False, maximize=False)
 
 
-def in_memory_order(p: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-    """A weight and tensors of its shape, seen with the axes in the order in which the weight lies in memory.
+def in_memory_order(p: Tensor, gradient: Tensor, *moments: Tensor) -> tuple[Tensor, ...]:
+    """A weight, its gradient and moments, seen with the axes in the order in which the weight lies in memory.
 
     The fused operation goes through memory. A kernel in channels-last order it first copies, in four times the time of its step; and where
     a gradient has another order than its weight, it meets each number of the weight with that of another. So the gradient gets the order of
-    the weight here; moments have it.
+    the weight here; moments have it, or would be changed in a copy.
     """
-    if p.is_contiguous() and all(v.is_contiguous() for v in others):
-        return p, *others
+    if p.is_contiguous() and all(v.is_contiguous() for v in (gradient, *moments)):
+        return p, gradient, *moments
     axes = sorted(range(p.ndim), key=p.stride, reverse=True)
-    return p.permute(axes), *(v.permute(axes).contiguous() for v in others)
+    p, gradient, *moments = (v.permute(axes) for v in (p, gradient, *moments))
+    assert all(v.is_contiguous() for v in moments)
+    return p, gradient.contiguous(), *moments
 
 
 def orthogonal(mean: Tensor) -> Tensor:

@@ -500,10 +500,10 @@ def labels_of(y: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
         raise DataError("labels of one type are needed: texts and others have no order", expected="texts only, or numbers only",
                         got=" and ".join(sorted(types)), hint="turn all labels into texts, and leave None where there is none")
     distinct = np.unique(labelled) if labelled.dtype.kind in "iuf" else labelled[:0]
-    if len(distinct) > MAX_CLASSES or (distinct % 1 != 0).any():
+    if len(distinct) > max(MAX_CLASSES, len(labelled) / 2) or (distinct % 1 != 0).any():
         column, first = getattr(y, "name", None) or "COL", ", ".join(f"{v:g}" for v in distinct[:3].tolist())
         raise DataError("Unknown label type: quantities, and classification needs classes",
-                        expected=f"texts, booleans, or at most {MAX_CLASSES} different whole numbers",
+                        expected=f"texts, booleans, or at most {MAX_CLASSES} different whole numbers, or more with two rows of each",
                         got=f"{len(distinct):,} different numbers, such as {first}",
                         hint="where the numbers name classes, turn them into texts (on the command line --kind "
                              f"{column}=categorical); else cut them into classes, or draw them given the other columns: ectype.impute")
