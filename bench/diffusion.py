@@ -29,7 +29,6 @@ import os
 import statistics
 import subprocess
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,14 +39,13 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 
 from bench.gan import JUDGED, pictures
-from bench.record import ROOT, machine, write
+from bench.record import ROOT, write
 from ectype import DDPM, Train, TruncatedDiffusion
 from ectype import load as load_model
 from ectype.data.schema import Schema
 from ectype.data.sources import load
 from ectype.data.toy import mode_report
 from ectype.metrics import Evaluator
-from ectype.train.device import arithmetic
 
 SAMPLERS = {"250 steps": {"sampler": "ancestral", "steps": 250}, "dpm 20": {"sampler": "dpm", "steps": 20}}
 FEW = {f"{k} steps": {"steps": k} for k in (4, 2, 1)}
@@ -59,15 +57,13 @@ PEERS = {"denoising-diffusion-pytorch": ("ddp_peer.py", "training 4 times, sampl
          "diffusers": ("diffusers_peer.py", "training 3 times, sampling 3 times")}
 
 
-def judged(part: str, budget: dict[str, str], save: Path, trained: Path, threads: int, again: Sequence[str] = ()) -> dict[str, Any]:
-    """Both models on pictures, each with its samplers; ``trained`` is a folder that models of an earlier run were kept in. ``again``: the
-    samplers that are judged anew, the figures of the others being those of the last results; its tone curves are fitted anew, too."""
+def judged(part: str, budget: dict[str, str], save: Path, trained: Path, threads: int) -> dict[str, Any]:
+    """Both models on pictures, each with its samplers; ``trained`` is a folder that models of an earlier run were kept in."""
     X, y, X_test, _ = pictures(part)
     schema, rows = Schema.fit(X), np.random.default_rng(1).permutation(len(X_test))
     parts = (schema.encode(v) for v in (X, X_test[rows[JUDGED : 2 * JUDGED]], X_test[rows[:JUDGED]]))
     evaluator = Evaluator(schema, *parts, labels=y, seed=0)
     floor = evaluator.floor()
-    last = json.loads((ROOT / "bench" / "results" / f"diffusion_{part}.json").read_text()) if again else {}
     found: dict[str, Any] = {"floor": {k: round(float(v), 4) for k, v in floor.items()}}
     taught = None
     for name, samplers in (("ddpm", SAMPLERS), ("truncated", FEW)):
@@ -84,36 +80,20 @@ def judged(part: str, budget: dict[str, str], save: Path, trained: Path, threads
         found[name] = {"steps": model.n_steps_, "wall_s": round(model.fit_s_, 1), "parameters": model.n_parameters_,
                        "trained_in_threads": model.train_.threads}
         model.train_ = replace(model.train_, threads=1)
-        if any(title in again for title in samplers):
-            refit_tones(model, torch.from_numpy(schema.encode(X)))
         for title, options in samplers.items():
-            if again and title not in again:
-                found[name][title] = last[name][title]
-                continue
             start, samples = time.process_time(), [model.sample(JUDGED, random_state=draw, **options) for draw in range(DRAWS)]
             seconds = time.process_time() - start
             each = [evaluator.evaluate(schema.encode(S), 0) for S in samples]
             values = {k: statistics.median(float(v[k]) for v in each) for k in each[0]}
             found[name][title] = {"rows_per_cpu_s": round(DRAWS * JUDGED / seconds, 2), **{k: round(v, 4) for k, v in values.items()},
                                   **{f"{k}_of_floor": round(values[k] / floor[k], 3) for k in OF_FLOOR},
-                                  "draws": {k: [round(float(v[k]), 4) for v in each] for k in ("c2st", *OF_FLOOR)},
-                                  "commit": machine()["commit"]}
+                                  "draws": {k: [round(float(v[k]), 4) for v in each] for k in ("c2st", *OF_FLOOR)}}
             write(f"diffusion_{part}", {"threads": 1, "budget": budget, **found})
     teacher = found["ddpm"]["250 steps"]
     found["beside_250_steps"] = {
         title: {k: round(found[model][title][k] / teacher[k], 3) for k in (*OF_FLOOR, "rows_per_cpu_s")}
         for model, title in (("ddpm", "dpm 20"), *(("truncated", t) for t in FEW))}
     return found
-
-
-@torch.no_grad()
-def refit_tones(model: DDPM | TruncatedDiffusion, x: torch.Tensor) -> None:
-    """The tone curves of a model of pictures, for samplers that are others than when it was fitted."""
-    o = model.objective_
-    with arithmetic(o, x.device, model.train_.precision)():
-        for steps, tone in o.tones.items():
-            f, real, c = o.some(x, None, int(steps))
-            tone.fit(o.unscaled(o.spread(f, c, int(steps))), o.features.embed(real))
 
 
 def grid() -> dict[str, Any]:
@@ -217,8 +197,6 @@ def main() -> None:
     parser.add_argument("--save", type=Path, default=Path("ectype-out/bench"), help="a folder to keep the trained models in")
     parser.add_argument("--trained", type=Path, default=Path("none"), help="the folder of an earlier --save: judge its models again")
     parser.add_argument("--threads", type=int, default=1, help="that models of pictures are trained in; samples are drawn in one")
-    parser.add_argument("--again", action="append", default=[], metavar="SAMPLER",
-                        help="with --trained: judge this one only, as 'dpm 20', and keep the figures of the others")
     flags = parser.parse_args()
     torch.set_num_threads(1)
     if flags.parts[0] == "speed":
@@ -229,8 +207,7 @@ def main() -> None:
         budgets = {"ddpm": budget, "truncated": flags.few_budget}
         found = {"grid": grid, "adult": lambda budget=budget: adult(budget), "hour": lambda budget=budget: hour(budget),
                  "precision": lambda budget=budget: precision(budget)}.get(
-            part, lambda part=part, budgets=budgets: judged(part, budgets, flags.save, flags.trained, flags.threads,
-                                                                 flags.again))()
+            part, lambda part=part, budgets=budgets: judged(part, budgets, flags.save, flags.trained, flags.threads))()
         given = {"grid": {}, **{name: {"budget": budget} for name in USUAL}}.get(part, {"budget": budgets})
         write(f"diffusion_{part}", {"threads": 1, **given, **found})
 
