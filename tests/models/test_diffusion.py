@@ -208,8 +208,6 @@ def test_the_denoised_row_is_kept_in_the_range_of_the_data():
     objective.network = Answer(torch.full_like(x, 100.0))
     x_hat = objective.denoise(x, torch.full((len(x),), 0.9), None)
     torch.testing.assert_close(x_hat, objective.scaled(x).amin(0).expand(len(x), -1))
-
-
     last = torch.tensor([0.1])
     assert torch.equal(objective.denoise(x, torch.tensor([0.2]), None, last=last), x_hat)
     assert (objective.denoise(x, last, None, last=last) < 2 * objective.scaled(x).amin(0)).all()        # before the tone curves

@@ -226,8 +226,8 @@ class Denoising(Objective):
         ``last``; ``c`` is embedded already. A ``guidance`` other than 1 costs two evaluations, made as one batch."""
         low, high = self.low, self.high
         if last is not None and self.features.is_table:
-            free = (t <= last) & (torch.arange(len(low), device=low.device) < self.features.n_numbers)
-            low, high = low.masked_fill(free, -torch.inf), high.masked_fill(free, torch.inf)
+            unbounded = (t <= last) & (torch.arange(len(low), device=low.device) < self.features.n_numbers)
+            low, high = low.masked_fill(unbounded, -torch.inf), high.masked_fill(unbounded, torch.inf)
         if not self.n_cond or guidance == 1.0:
             return self.estimate(self.predict(x_t, t, c), x_t, t).clamp(low, high)
         own = torch.zeros_like(c[:, self.lead :])
