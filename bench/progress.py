@@ -78,7 +78,8 @@ def judged(name: str, sources: dict[str, Path], budget: str) -> dict[str, Any]:
                 made = kept.with_stem(f"{family}-{version}")
                 env = {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
                 words = [family, kept, made, budget, len(held[0]), source]
-                done = subprocess.run([sys.executable, "-c", DRAW, *map(str, words)], check=True, env=env, stdout=subprocess.PIPE, text=True)
+                done = subprocess.run([sys.executable, "-c", DRAW, *map(str, words)], check=True, env=env, text=True,
+                                      stdout=subprocess.PIPE)
                 S = pd.read_pickle(made) if made.suffix == ".pkl" else np.load(made)
                 values = evaluator.evaluate(schema.encode(S), SEED)
                 found[family][version] = {"steps": int(done.stdout.split()[-1]),
