@@ -107,7 +107,7 @@ from ..nn.generator import ConvGenerator
 from ..prob.faint import faint
 from ..prob.neighbours import Neighbourhoods, neighbourhoods
 from ..prob.self_condition import CellCondition, CodeCondition
-from ..prob.tone import Histograms, Marginals, rows_to_tone
+from ..prob.tone import Histograms, Marginals, evenly, rows_to_tone
 from ..rng import Rows, Shared
 from ..spec import PRESET, Interval, Net, PositiveInt, Train
 from ..train.objective import Objective
@@ -273,10 +273,9 @@ class GANObjective(Objective):
     def conclude(self, x: Tensor, c: Tensor | None) -> None:
         """The numbers of a table's training rows; the levels of training pictures, and those that are next to blank."""
         if self.marginals is not None:
-            some = torch.linspace(0, len(x) - 1, rows_to_tone(len(x)), device=x.device).long()
-            known, c = x[some], None if c is None else c[some]
-            noise = Rows(int(torch.randint(2**62, ())), 0, len(some), x.device)
-            self.marginals.fit(self.drawn(noise, c), known, x)
+            rows = evenly(len(x), rows_to_tone(len(x)), x.device)
+            noise = Rows(int(torch.randint(2**62, ())), 0, len(rows), x.device)
+            self.marginals.fit(self.drawn(noise, None if c is None else c[rows]), x[rows], x)
         if self.histograms is not None:
             self.histograms.fit(x)
         if self.faint is not None:

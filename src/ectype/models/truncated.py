@@ -179,9 +179,9 @@ class TruncatedObjective(DDPMObjective):
     def conclude(self, x: Tensor, c: Tensor | None) -> None:
         """How far samples are spread, and then their tone curves."""
         for name, spread in self.spreads.items():
-            f, real, given = self.some(x, c, int(name))
-            which = self.rough.told(given)[1]
-            squares = self.rough.squared_gaps(self.scaled(real), which)
+            f, rows = self.some(x, c, int(name))
+            which = self.rough.told(None if c is None else c[rows])[1]
+            squares = self.rough.squared_gaps(self.scaled(x[rows]), which)
             spread.fit(f, lambda f, which=which: self.rough.gaps(f, which), self.rough.basis, self.between(f), squares)
         super().conclude(x, c)
 

@@ -31,6 +31,7 @@ from .relax import Relaxation
 
 POINTS = 2049           # of a curve, at equal steps of probability
 FEWEST = 100            # values that a curve is drawn from
+MOST_LEVELS = 2**23     # of real pixels
 TOGETHER = 16           # values that a straight line of it stands for
 GAP = 0.4               # of these values' range, by which they may be off the line; more is a gap
 MOST_TONED = 4096       # rows of a table that are generated for its curves
@@ -82,6 +83,16 @@ class Tone(nn.Module):
         return toned.view(f.shape[1], f.shape[0], *f.shape[2:]).transpose(0, 1)
 
 
+def evenly(n: int, some: int, device: torch.device) -> Tensor:
+    """``some`` of ``n`` rows, evenly chosen, as an index; of fewer rows some are taken again."""
+    return torch.linspace(0, n - 1, some, device=device).long()
+
+
+def enough(x: Tensor) -> Tensor:
+    """Which training pictures ``(N, C, H, W)`` tell how frequent the levels of a channel are, as an index."""
+    return evenly(len(x), min(len(x), max(FEWEST, MOST_LEVELS // math.prod(x.shape[2:]))), x.device)
+
+
 def rows_to_tone(n: int) -> int:
     """How many rows are generated for the curves of a table with ``n`` training rows."""
     return min(2 * n, MOST_TONED)
@@ -112,7 +123,7 @@ class Marginals(nn.Module):
         self.curves.reset()
         numbers = [self.features.own_numbers(self.features.embed(part)) for part in x.split(4096)]
         self.curves.fit(self.features.own_numbers(made), torch.cat(numbers))
-        some = torch.linspace(0, len(made) - 1, min(ROWS_COMPARED, len(made), len(x)), device=made.device).long()
+        some = evenly(len(made), min(ROWS_COMPARED, len(made), len(x)), made.device)
         real = self.features.embed(known[some])
         without, having = (neighbourhoods(real, self.features.embed(self.features.project(f[some]))).distance
                            for f in (made if plain is None else plain, self(made)))
@@ -154,7 +165,7 @@ class Histograms(nn.Module):
 
     def fit(self, x: Tensor) -> None:
         """From stored training images ``(N, C, H, W)``, evenly chosen; of fewer than ``REFERENCES`` some are repeated."""
-        chosen = x[torch.linspace(0, len(x) - 1, REFERENCES, device=x.device).long()]
+        chosen = x[evenly(len(x), REFERENCES, x.device)]
         self.levels.copy_(chosen.flatten(2).sort(dim=2).values[..., self.at])
         self.fitted.fill_(True)
 
