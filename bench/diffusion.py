@@ -2,7 +2,7 @@
 
 * ``mnist``, ``fashion``: DDPM (``--budget``), and truncated diffusion that begins with its denoiser (``--few-budget`` more; together they
   cost the sum), on the 60,000 training pictures, one seed since a seed takes over five minutes.
-  Judged against the test file as ``ectype compare`` judges, 2,000 against 2,000, three times with other samples (figures are medians), and
+  Judged against the test file as ``ectype compare`` judges, 2,000 against 2,000, five times with other samples (figures are medians), and
   with 2,000 more test pictures for the floor: DDPM with
   250 ancestral steps and with 20 of DPM-Solver++(2M), truncated diffusion in 4, 2 and 1. Bars: Fréchet distances at most twice the
   floor's, C2ST AUROC at most 0.70, coverage at least 0.95 of its floor; 20 steps within 5 % of 250; truncated diffusion in 4 at most 1.25
@@ -16,7 +16,8 @@
 * ``precision``: DDPM on MNIST in bfloat16 and in float32, as many steps of the same batches; both drawn with 20 steps of DPM-Solver++(2M),
   and judged as above.
 * ``speed PYTHON``: a U-Net with as much arithmetic as that of denoising-diffusion-pytorch, and another as that of diffusers, trained and
-  sampled on pictures of 32 × 32, in processor time of one thread each; ``PYTHON`` is an interpreter of an environment that has the peers.
+  sampled on pictures of 32 × 32, in processor time of one thread each, ours with freed memory kept by the process, as the command line
+  keeps it (``cli/memory.py``); ``PYTHON`` is an interpreter of an environment that has the peers.
 
 ``python -m bench.diffusion PART … [--budget 20m] [--save FOLDER]`` with ECTYPE_DATA_DIR. Each part writes ``results/diffusion_PART.json``.
 """
@@ -42,6 +43,7 @@ from bench.gan import JUDGED, pictures
 from bench.record import ROOT, write
 from ectype import DDPM, Train, TruncatedDiffusion
 from ectype import load as load_model
+from ectype.cli.memory import keep_freed_memory
 from ectype.data.schema import Schema
 from ectype.data.sources import load
 from ectype.data.toy import mode_report
@@ -51,7 +53,7 @@ SAMPLERS = {"250 steps": {"sampler": "ancestral", "steps": 250}, "dpm 20": {"sam
 FEW = {f"{k} steps": {"steps": k} for k in (4, 2, 1)}
 USUAL = {"adult": "10m", "hour": "60m", "precision": "3000steps"}
 OF_FLOOR = ("frechet_pca", "frechet_features", "coverage", "recall")
-DRAWS = 3               # samples of a model, each judged: figures are medians
+DRAWS = 5               # samples of a model, each judged: figures are medians
 ROUNDS, TRAINED, SAMPLED, DDIM_STEPS = 3, 8, 16, 50
 PEERS = {"denoising-diffusion-pytorch": ("ddp_peer.py", "training 4 times, sampling 3 times"),
          "diffusers": ("diffusers_peer.py", "training 3 times, sampling 3 times")}
@@ -176,6 +178,7 @@ def speed(python: str) -> dict[str, Any]:
     """Ours and the peers in turns."""
     from bench.unet import WIDTHS, ours
 
+    keep_freed_memory()
     found = {}
     for peer, (script, bars) in PEERS.items():
         rounds = []

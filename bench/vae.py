@@ -12,8 +12,8 @@ with the standard error of that difference beside it. Bars: at most 84.5 nats, a
 
 ``python -m bench.vae speed PYTHON [NETWORK …]`` (conv mlp): images a second in training of pythae's VAE network for MNIST (17.2 million
 parameters) and of its perceptron, by pythae's trainer and by this project's loop from the same weights, on the same pictures, with the
-same loss, batch size, rate and one thread, in processor time; ours in bfloat16 and with its own arithmetic of small convolutions
-(``nn/taps.py``). Rounds alternate, figures are medians over three (convolutions: one). Bars: 3 times, 1.5 times.
+same loss, batch size, rate and one thread, in processor time; ours in bfloat16, with its own arithmetic of small convolutions
+(``nn/taps.py``), and with freed memory kept by the process, as the command ``ectype fit`` keeps it (``cli/memory.py``). Rounds alternate, figures are medians over three (convolutions: one). Bars: 3 times, 1.5 times.
 
 PYTHON is the interpreter of an environment with pythae and torch; MNIST is read from ``ECTYPE_DATA_DIR``.
 """
@@ -41,6 +41,7 @@ from torch import Tensor, nn
 from bench.pythae_speed import BARS, BATCH, EPOCHS, LATENT_DIM, LR, PER_EPOCH, ROUNDS, THREADS, settings
 from bench.record import write
 from ectype import VAE
+from ectype.cli.memory import keep_freed_memory
 from ectype.data.schema import Schema
 from ectype.data.sources import load
 from ectype.nn.taps import Conv2d, ConvTranspose2d
@@ -184,6 +185,7 @@ def their_speed(python: str, network: str, x: Tensor, seed: int) -> tuple[dict[s
 
 def speed(python: str, networks: list[str]) -> None:
     """Rounds of both."""
+    keep_freed_memory()
     held_out = round(settings("mlp").validation * PER_EPOCH * BATCH / (1 - settings("mlp").validation))
     pictures = load("mnist").X[: held_out + PER_EPOCH * BATCH]
     schema = Schema.fit(pictures)

@@ -8,6 +8,7 @@ module          what it holds
 `terminal`      words and progress, on standard error
 `files`         what goes to a file: formats, whole or not at all
 `runs`          the folder of a run, and reading new data as at fit time
+`memory`        what is asked of the C library
 `fit` …         one module for each group of commands
 =============== =================================================================
 
@@ -27,6 +28,7 @@ from typing import NamedTuple
 
 from .. import __version__
 from ..errors import EctypeError, UnknownNameError
+from .memory import keep_freed_memory
 
 
 class Command(NamedTuple):
@@ -61,7 +63,10 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code. Never raises, except for a second Ctrl-C while it tells of the first."""
+    """Run one command, that of the process if ``argv`` is None; the exit code. Never raises, except for a second Ctrl-C while it tells of
+    the first."""
+    if argv is None:
+        keep_freed_memory()
     try:
         try:
             code = _run(list(sys.argv[1:] if argv is None else argv))
