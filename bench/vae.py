@@ -13,7 +13,8 @@ with the standard error of that difference beside it. Bars: at most 84.5 nats, a
 ``python -m bench.vae speed PYTHON [NETWORK …]`` (conv mlp): images a second in training of pythae's VAE network for MNIST (17.2 million
 parameters) and of its perceptron, by pythae's trainer and by this project's loop from the same weights, on the same pictures, with the
 same loss, batch size, rate and one thread, in processor time; ours in bfloat16, with its own arithmetic of small convolutions
-(``nn/taps.py``), and with freed memory kept by the process, as the command ``ectype fit`` keeps it (``cli/memory.py``). Rounds alternate, figures are medians over three (convolutions: one). Bars: 3 times, 1.5 times.
+(``nn/taps.py``), and with freed memory kept by the process, as the command ``ectype fit`` keeps it (``cli/memory.py``). Rounds alternate,
+figures are medians over three (convolutions: one). Bars: 3 times, 1.5 times.
 
 PYTHON is the interpreter of an environment with pythae and torch; MNIST is read from ``ECTYPE_DATA_DIR``.
 """

@@ -23,10 +23,11 @@ of one thread, the C2ST of a diffusion model fell from 0.73 to 0.67 by the secon
 without the first to 0.64, but with half as much again of Fréchet distance, since pale strokes stay pale. The first stretches what differs
 by a hundredth of a level to levels 0 to 3, so the order of the pixels is that from before it: on 2,000 pictures of Fashion-MNIST, held out
 and with 20 steps, the C2ST fell from 0.772 to 0.698, and nothing else changed (a trial that ``bench/`` does not repeat). At last, where
-there is blank paper, the levels next to blank are drawn anew (:mod:`ectype.prob.faint`). What real levels are is taken from thousands of pictures: with 256 of them,
-and as many generated ones, four such curves of one model of MNIST gave Fréchet distances of principal components between 0.0067 and 0.0124,
-and of features between 0.0027 and 0.0081, with 8,000 real ones between 0.0062 and 0.0070, and between 0.0024 and 0.0029 (a trial of 4,000
-samples beside training pictures).
+there is blank paper, the levels next to blank are drawn anew (:mod:`ectype.prob.faint`).
+
+What real levels are is taken from thousands of pictures. With 256 of them, and as many generated ones, four such curves of one model of
+MNIST gave Fréchet distances of principal components from 0.0067 to 0.0124 and of features from 0.0027 to 0.0081; with 8,000 real ones
+from 0.0062 to 0.0070 and from 0.0024 to 0.0029 (a trial of 4,000 samples beside training pictures).
 
 The numbers of a table have tone curves too, one for each column: the values of generated rows become as frequent as those of training
 rows, and keep their order. What the last step gives is cut off at the ends of the training rows' range only after that, or values would
