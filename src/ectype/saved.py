@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from .errors import SavedModelError
 from .spec import Corruption, Net, Spec, Train
 
-FORMAT = 8                  # of model.json; a reader refuses a higher one
+FORMAT = 9                  # of model.json; a reader refuses a higher one
 MODEL, WEIGHTS, NEW = "model.json", "model.safetensors", "model.new"
 DETECTOR, MEMORY = "detector.json", "memory.safetensors"        # beside a model that a novelty detector uses
 READERS = {"model": "ectype.load", "classifier": "ectype.PretrainedClassifier.load"}      # who reads which kind

@@ -21,7 +21,8 @@ Either way the Jacobian is triangular, and log |det| = Σ log S′(y_i). Discret
 uniform in their cell or from a flow of its own (:mod:`ectype.nn.noise`); log p(x) is then a lower bound, exact for continuous columns.
 
 Pictures have the same two orders on pixels, with convolutions in place of perceptrons, and a spline whose knots are the edges of the
-levels' cells, so that the bound is tight: see :mod:`ectype.nn.image_flow`.
+levels' cells, so that the bound is tight: see :mod:`ectype.nn.image_flow`. The convolutions correct what four neighbours of a pixel tell
+by counting (:mod:`ectype.prob.contexts`).
 
 Far out, where no row was, T may stretch by any factor, and a draw of z can come back as a number beyond all reason. Rows outside of the
 range of the training rows by more than its width are drawn again from their own noise, and what is still outside after that is brought to
@@ -196,7 +197,7 @@ class PixelFlowObjective(Objective):
         self.passes = self.flow.passes
 
     def prepare(self, x: Tensor, c: Tensor | None) -> None:
-        self.flow.levels.fit(x)
+        self.flow.fit(x)
 
     def loss(self, x: Tensor, c: Tensor | None, player: str) -> dict[str, Tensor]:
         return {"loss": -self.flow.log_mass(x, self.embed_condition(c)).mean()}

@@ -17,8 +17,8 @@ ScaleFlow    from one pixel to 2×2, 4×4 … : the new pixels of a grid twice a
 
 The first is an autoregressive flow, the second a stack of coupling layers on several scales: a layer keeps the pixels that are known and
 transforms a group of others at once. The price is that a group's pixels are independent given those. The colours of a pixel see each
-other in turn in both. With a network that says nothing, P are the frequencies of each pixel's own levels: the model of independent
-pixels.
+other in turn in both. What four neighbours tell is counted before training (:mod:`ectype.prob.contexts`); the networks correct that, and P
+is the softmax of their logits and of its logarithm.
 
 Both directions compute P from the same levels, which are whole numbers, so that the networks may round: there is nothing to amplify.
 
@@ -32,12 +32,13 @@ References
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..prob.contexts import Contexts, Group
 from ..prob.levels import Levels
 from ..spec import Net
 from .conv import ChannelNorm, as_map
@@ -98,14 +99,20 @@ class ColourHeads(nn.Module):
 
 
 class PixelFlow(nn.Module):
-    """Base of the two flows; abstract in :meth:`log_probabilities` and :meth:`inverse`.
+    """Base of the two flows; abstract in :meth:`log_probabilities` and :meth:`inverse`. ``groups`` are those of :class:`Contexts`.
 
     ``x (B, C, H, W)`` are levels, ``v`` places in their cells, ``u (B, C, H, W)`` codes in (0, 1), ``c (B, cond)`` the condition.
     """
 
-    def __init__(self, shape: tuple[int, int, int], levels: int, bins: int):
+    def __init__(self, shape: tuple[int, int, int], levels: int, bins: int, groups: Sequence[Group]):
         super().__init__()
         self.shape, self.levels = shape, Levels(shape, levels, bins)
+        self.contexts = Contexts(shape, groups, levels, self.levels.bins)
+
+    def fit(self, x: Tensor) -> None:
+        """Count levels and their neighbours in stored training pictures."""
+        self.levels.fit(x)
+        self.contexts.fit(x, self.levels.bin)
 
     def log_probabilities(self, x: Tensor, c: Tensor | None) -> Iterator[tuple[Pixels, Tensor]]:
         """Pixels, as indices into the picture, and log P(·|x_{<i}, c) of their bins ``(B, C, h, w, K)``, until each pixel had its turn."""
@@ -139,8 +146,9 @@ class RasterFlow(PixelFlow):
     """
 
     def __init__(self, shape: tuple[int, int, int], levels: int, bins: int, net: Net, width: tuple[int, ...], *, cond: int = 0):
-        super().__init__(shape, levels, bins)
-        self.patch = 2 if min(shape[1:]) >= PATCHED else 1
+        patch = 2 if min(shape[1:]) >= PATCHED else 1
+        super().__init__(shape, levels, bins, [Group(a, b, patch, _before(a, b, patch)) for a in range(patch) for b in range(patch)])
+        self.patch = patch
         self.size = tuple(-(-s // self.patch) for s in shape[1:])
         channels, features = shape[0] * self.patch**2, width[0]
         self.stem = nn.Conv2d(channels, features, (STEM + 1, 2 * STEM + 1))
@@ -172,7 +180,11 @@ class RasterFlow(PixelFlow):
         logits = self.heads(self.heads.norm(h), v).float()                                                  # (B, C r², K, H/r, W/r)
         logits = logits.unflatten(1, (colours, r, r)).permute(0, 1, 5, 2, 6, 3, 4)                          # (B, C, H/r, r, W/r, r, K)
         logits = logits.flatten(4, 5).flatten(2, 3)[:, :, :rows, :columns]                                  # (B, C, H, W, K)
-        yield (slice(None),) * 4, (logits + self.levels.log_prior).log_softmax(-1)
+        told, codes = torch.empty_like(logits), self.contexts.codes(x)
+        for g, group in enumerate(self.contexts.groups):
+            at = (..., slice(group.row, None, r), slice(group.column, None, r), slice(None))
+            told[at] = self.contexts.log_probabilities(g, codes, self.levels.log_prior[at])
+        yield (slice(None),) * 4, (logits + told).log_softmax(-1)
 
     def inverse(self, u: Tensor, c: Tensor | None) -> Tensor:
         """Square after square. What a block has computed at earlier ones is kept: a step costs the network at one place, not at all."""
@@ -181,6 +193,7 @@ class RasterFlow(PixelFlow):
         weight = (self.stem.weight * self.seen).permute(2, 3, 1, 0)                                         # (taps, C r², F)
         stem, features = weight.flatten(0, 2), weight.shape[-1]
         x = torch.zeros(u.shape, dtype=torch.long, device=u.device)
+        codes, edge = self.contexts.codes(x.new_zeros(b, *self.shape)), self.contexts.reach
         canvas = weight.new_zeros(b, rows + STEM, columns + 2 * STEM, channels)
         caches = [weight.new_zeros(b, rows + k.dilation, columns + 2 * k.dilation, features) for k in self.blocks]
         taps = [(k.conv.weight * k.seen).permute(2, 3, 1, 0).flatten(0, 1)[:5].flatten(0, 1) for k in self.blocks]      # (5 F, width)
@@ -193,8 +206,12 @@ class RasterFlow(PixelFlow):
                 h = self.heads.norm(h[..., None, None])
                 v = weight.new_zeros(b, channels, 1, 1)
                 for k in self.inside[:, i, j].nonzero().flatten().tolist():
-                    log_p = (self.heads.colour(k, h, v).float()[..., 0, 0] + prior[k, i, j]).log_softmax(-1)
+                    colour, g = divmod(k, self.patch**2)
+                    row, column = (p * self.patch + o for p, o in zip((i, j), divmod(g, self.patch), strict=True))
+                    told = self.contexts.at(g, colour, codes, row, column, prior[k, i, j])
+                    log_p = (self.heads.colour(k, h, v).float()[..., 0, 0] + told).log_softmax(-1)
                     x[:, k, i, j] = self.levels.inverse(log_p, u[:, k, i, j])
+                    codes[:, colour, edge + row, edge + column] = self.contexts.run[x[:, k, i, j]] + 1
                     v[:, k, 0, 0] = self.levels.values(x[:, k, i, j])
                 canvas[:, i + STEM, j + STEM] = v[..., 0, 0]
         return F.pixel_shuffle(x, self.patch)[:, :, : self.shape[1], : self.shape[2]]
@@ -211,7 +228,15 @@ class RasterFlow(PixelFlow):
         return h + F.linear(a, block.out.weight[..., 0, 0], block.out.bias)
 
 
+def _before(row: int, column: int, patch: int) -> tuple[tuple[int, int], ...]:
+    """Neighbours that are known before the pixel at (row, column) in a square: on its left and above, and on the right above, but for the
+    last pixel of a square of 2×2, where that is in the next square and the second on the left takes its place."""
+    return (0, -1), (-1, -1), (-1, 0), ((0, -2) if patch == 2 and (row, column) == (1, 1) else (-1, 1))
+
+
 GROUPS = ((1, 1), (0, 1), (1, 0))       # the order of the new pixels of a grid twice as fine, as (row, column) in squares of 2×2
+AROUND = {g: ((-1, -1), (-1, 1), (1, -1), (1, 1)) if g == (1, 1) else ((-1, 0), (0, -1), (0, 1), (1, 0)) for g in GROUPS}
+"""Which neighbours of a new pixel are known, by its place in the square, in steps of the finer grid."""
 
 
 class Refinement(nn.Module):
@@ -261,10 +286,11 @@ class ScaleFlow(PixelFlow):
     """The coupling flow: a network for each doubling, ``width`` has the width of each of its blocks, its first that of the features."""
 
     def __init__(self, shape: tuple[int, int, int], levels: int, bins: int, net: Net, width: tuple[int, ...], *, cond: int = 0):
-        super().__init__(shape, levels, bins)
         colours, *size = shape
-        k = self.levels.bins
-        self.strides = [2**s for s in reversed(range(math.ceil(math.log2(max(size)))))]
+        strides = [2**s for s in reversed(range(math.ceil(math.log2(max(size)))))]
+        super().__init__(shape, levels, bins, [Group(s * row, s * column, 2 * s, tuple((s * i, s * j) for i, j in AROUND[row, column]))
+                                               for s in strides for row, column in GROUPS])
+        self.strides, k = strides, self.levels.bins
         self.first = nn.Linear(cond, k) if cond else None                           # the first pixel has no other to see but the condition
         self.refine = nn.ModuleList(Refinement(colours, tuple(-(-s // t) for s in size), k, net, width, cond) for t in self.strides)
 
@@ -274,13 +300,13 @@ class ScaleFlow(PixelFlow):
         return sum(len(r.groups) for r in self.refine)
 
     def log_probabilities(self, x: Tensor, c: Tensor | None) -> Iterator[tuple[Pixels, Tensor]]:
-        v = self.levels.values(x)
+        v, codes = self.levels.values(x), self.contexts.codes(x)
         yield self._corner(len(x), c)
         for stride, refine in zip(self.strides, self.refine, strict=True):
             grid, turns = v[:, :, ::stride, ::stride], range(len(refine.groups))
             logits = refine.heads(refine.features(grid, c, turns), torch.cat([refine.group(grid, turn) for turn in turns]))
             for turn, own in enumerate(logits.unflatten(0, (len(turns), -1))):
-                yield self._group(stride, refine, turn, own)
+                yield self._group(codes, stride, refine, turn, own)
 
     def inverse(self, u: Tensor, c: Tensor | None) -> Tensor:
         x = torch.zeros(u.shape, dtype=torch.long, device=u.device)
@@ -293,10 +319,12 @@ class ScaleFlow(PixelFlow):
 
     def _draw(self, x: Tensor, u: Tensor, c: Tensor | None, stride: int, refine: Refinement, turn: int) -> None:
         """Fill in a group's pixels, colour after colour."""
+        codes = self.contexts.codes(x)
         f = refine.features(self.levels.values(x)[:, :, ::stride, ::stride], c, range(turn, turn + 1))
         for k in range(self.shape[0]):
             v = refine.group(self.levels.values(x)[:, :, ::stride, ::stride], turn)
-            (_, _, *where), log_p = self._group(stride, refine, turn, refine.heads.colour(k, f, v)[:, None], slice(k, k + 1))
+            logits = refine.heads.colour(k, f, v)[:, None]
+            (_, _, *where), log_p = self._group(codes, stride, refine, turn, logits, slice(k, k + 1))
             at = (slice(None), slice(k, k + 1), *where)
             x[at] = self.levels.inverse(log_p, u[at])
 
@@ -306,10 +334,12 @@ class ScaleFlow(PixelFlow):
             logits = logits + self.first(c).float()[:, None, None, None]
         return (slice(None), slice(None), slice(0, 1), slice(0, 1)), logits.log_softmax(-1)
 
-    def _group(self, stride: int, refine: Refinement, turn: int, logits: Tensor, colours: slice = slice(None)) -> tuple[Pixels, Tensor]:
-        """The pixels of a group and their log P, from logits ``(B, C, K, h/2, w/2)`` of ``colours``."""
+    def _group(self, codes: Tensor, stride: int, refine: Refinement, turn: int, logits: Tensor,
+               colours: slice = slice(None)) -> tuple[Pixels, Tensor]:
+        """The pixels of a group and their log P, from the picture's codes and logits ``(B, C, K, h/2, w/2)`` of ``colours``."""
         row, column = refine.groups[turn]
         at = (slice(None), slice(None), slice(row * stride, None, 2 * stride), slice(column * stride, None, 2 * stride))
-        prior = self.levels.log_prior[at[1:]][colours]
-        logits = logits[..., : prior.shape[1], : prior.shape[2]].float().movedim(2, -1)                          # (B, C, h, w, K)
-        return at, (logits + prior).log_softmax(-1)
+        g = self.strides.index(stride) * len(GROUPS) + GROUPS.index((row, column))
+        told = self.contexts.log_probabilities(g, codes, self.levels.log_prior[at[1:]])[:, colours]
+        logits = logits[..., : told.shape[2], : told.shape[3]].float().movedim(2, -1)                            # (B, C, h, w, K)
+        return at, (logits + told).log_softmax(-1)

@@ -42,7 +42,7 @@ class Levels(nn.Module):
     def fit(self, x: Tensor) -> None:
         """Choose the bins by the levels' frequencies, and count the bins of each pixel."""
         counts = torch.bincount(x.flatten().long(), minlength=self.levels).double()
-        self.bin.copy_(_runs((counts / counts.sum()).sqrt().tolist(), self.bins))
+        self.bin.copy_(runs((counts / counts.sum()).sqrt().tolist(), self.bins))
         bins = torch.zeros(self.bins, dtype=torch.double, device=x.device).index_add(0, self.bin, counts)
         n_levels = torch.bincount(self.bin, minlength=self.bins).double()
         share = torch.where(bins > 0, counts.new_tensor(1 - LEAST), 0.0)[self.bin] * counts / bins.clamp(min=1)[self.bin]
@@ -81,7 +81,7 @@ class Levels(nn.Module):
         return (torch.searchsorted(self.bin + self.start.double(), k[..., 0] + r, right=True) - 1).clamp(0, self.levels - 1)
 
 
-def _runs(weights: list[float], n: int) -> Tensor:
+def runs(weights: list[float], n: int) -> Tensor:
     """``n`` runs of neighbours with about equal sums of weights, none empty: the number of the run of each."""
     found, run, filled = [], 0, 0.0
     left, size = sum(weights), 0
