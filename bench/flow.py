@@ -44,7 +44,7 @@ SIZE = {"transforms": 3, "hidden": (64, 64), "batch_size": 256, "lr": 1e-3, "thr
 SEEDS, SECONDS, HELD_OUT, DATA = 3, 60.0, 500, ("moons", "digits")
 TARGETS, TRAINED_ON = ("moons", "ring8", "gaussians25"), 100_000
 FLOWS = {"coupling from a mixture": {"base": "mixture"}, "autoregressive from N(0, I)": {"architecture": "autoregressive", "bins": 16}}
-TRAIN, BLOCKS = Train(batch_size=32, lr=3e-3, validation=0.01, patience=0.0, threads=1), {"coupling": 4, "autoregressive": 6}
+TRAIN, BLOCKS = Train(validation=0.01, patience=0.0, threads=1), {"coupling": 4, "autoregressive": 6}
 
 
 def ours(X: Any, held_out: Any, seed: int, budget: str) -> dict[str, Any]:

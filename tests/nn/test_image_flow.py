@@ -95,6 +95,15 @@ def test_a_new_flow_is_what_neighbours_tell(cls, shape):
     assert nats == pytest.approx(chain, rel=0.02) if cls is RasterFlow else chain * 0.99 < nats < 0.8 * shape[2] * math.log(2)
 
 
+def test_the_estimate_is_right_on_average_over_the_groups():
+    flow, x, c = shaken(ScaleFlow, (2, 7, 6), 9, cond=2)
+    with torch.no_grad():
+        found = {round(e.sum().item(), 3): e for e in (flow.estimate(x, c) for _ in range(40))}
+        assert len(found) == 3
+        torch.testing.assert_close(sum(found.values()) / 3, flow.log_mass(x, c), atol=1e-3, rtol=1e-4)
+
+
 def test_passes():
     assert RasterFlow((1, 28, 28), 256, 8, Net(), (8,)).passes == 196 and RasterFlow((1, 5, 7), 4, 4, Net(), (8,)).passes == 35
-    assert ScaleFlow((1, 28, 28), 256, 8, Net(), (8,)).passes == 15 and ScaleFlow((1, 1, 8), 4, 4, Net(), (8,)).passes == 3
+    assert ScaleFlow((1, 28, 28), 256, 8, Net(), (8,)).passes == 49 + 3 and ScaleFlow((1, 1, 8), 4, 4, Net(), (8,)).passes == 4 + 1
+    assert ScaleFlow((3, 64, 40), 256, 8, Net(), (8,)).passes == 8 * 5 + 2 * 3

@@ -200,7 +200,7 @@ class PixelFlowObjective(Objective):
         self.flow.fit(x)
 
     def loss(self, x: Tensor, c: Tensor | None, player: str) -> dict[str, Tensor]:
-        return {"loss": -self.flow.log_mass(x, self.embed_condition(c)).mean()}
+        return {"loss": -self.flow.estimate(x, self.embed_condition(c)).mean()}
 
     def held_out(self, x: Tensor, c: Tensor | None) -> Tensor:
         x, c = x[:HELD_OUT], None if c is None else c[:HELD_OUT]
@@ -308,7 +308,7 @@ class Flow(GenerativeModel):
 
     capabilities = frozenset({"sample", "condition", "encode", "decode", "score", "exact"})
     preset = PRESET(lr=1e-3, batch_size=256)
-    presets = {"images": PRESET(lr=2e-3, batch_size=64)}
+    presets = {"images": PRESET(optimizer="muon", lr=4e-3, batch_size=32)}
 
     def __init__(self, *, architecture: Architecture = "coupling", base: Base = "normal", dequantization: Noises = "uniform",
                  transforms: PositiveInt | None = None, bins: PositiveInt | None = None, conditional: bool = False, net: Net = Net(),

@@ -10,13 +10,15 @@ Jacobian is triangular:
 flow         order                                                              u from x                x from u
 ============ ================================================================== ======================= =========================
 RasterFlow   row by row: every pixel sees all rows above it and all on its left one pass                a step for each pixel
-ScaleFlow    from one pixel to 2×2, 4×4 … : the new pixels of a grid twice as   one pass                three passes for each
-             fine in three groups, of which each sees the grid and the groups                           doubling
-             before it
+ScaleFlow    from a coarse grid, row by row, to one twice as fine, and so on:   one pass                steps of the coarse grid,
+             the new pixels in three groups, of which each sees the grid and                            and three passes for each
+             the groups before it                                                                       doubling
 ============ ================================================================== ======================= =========================
 
-The first is an autoregressive flow, the second a stack of coupling layers on several scales: a layer keeps the pixels that are known and
-transforms a group of others at once. The price is that a group's pixels are independent given those. The colours of a pixel see each
+The first is an autoregressive flow, the second adds coupling layers on several scales: a layer keeps the pixels that are known and
+transforms a group of others at once. The price is that a group's pixels are independent given those, and so grids of few pixels, which
+decide what is seen, are not filled in like that: where they were, from one pixel on, MNIST pictures after a minute had a Fréchet distance
+of features of 0.44, with real grids of 7×7 pixels for a beginning 0.26, and of 14×14 pixels 0.02. The colours of a pixel see each
 other in turn in both. What four neighbours tell is counted before training (:mod:`ectype.prob.contexts`); the networks correct that, and P
 is the softmax of their logits and of its logarithm.
 
@@ -49,6 +51,8 @@ Pixels = tuple[slice, slice, slice, slice]        # of a picture, as an index
 DILATIONS = (1, 2, 4)       # of the blocks, in turns
 STEM = 3                    # places that the first convolution reaches
 PATCHED = 16                # pixels of the shorter side: from here on the places of a RasterFlow are squares of 2×2
+COARSE_PATCHED = 8          # the same for the grid that a ScaleFlow begins with: half of its pixels would take four times as many steps
+COARSE = 16                 # pixels of the longer side, at most, of the grid that a ScaleFlow begins with
 
 
 class ResidualBlock(nn.Module):
@@ -127,6 +131,10 @@ class PixelFlow(nn.Module):
         x = x.long()
         return sum(self.levels.log_mass(log_p, x[at]).flatten(1).sum(1) for at, log_p in self.log_probabilities(x, c))
 
+    def estimate(self, x: Tensor, c: Tensor | None) -> Tensor:
+        """An estimate of log P(x|c) that is right on average and may cost less, ``(B,)``; of torch's global generator."""
+        return self.log_mass(x, c)
+
     def forward(self, x: Tensor, v: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
         """u and log P(x|c), ``(B,)``."""
         x = x.long()
@@ -145,8 +153,9 @@ class RasterFlow(PixelFlow):
     has the width of each block, its first that of the features.
     """
 
-    def __init__(self, shape: tuple[int, int, int], levels: int, bins: int, net: Net, width: tuple[int, ...], *, cond: int = 0):
-        patch = 2 if min(shape[1:]) >= PATCHED else 1
+    def __init__(self, shape: tuple[int, int, int], levels: int, bins: int, net: Net, width: tuple[int, ...], *, cond: int = 0,
+                 patched: int = PATCHED):
+        patch = 2 if min(shape[1:]) >= patched else 1
         super().__init__(shape, levels, bins, [Group(a, b, patch, _before(a, b, patch)) for a in range(patch) for b in range(patch)])
         self.patch = patch
         self.size = tuple(-(-s // self.patch) for s in shape[1:])
@@ -283,35 +292,64 @@ class Refinement(nn.Module):
 
 
 class ScaleFlow(PixelFlow):
-    """The coupling flow: a network for each doubling, ``width`` has the width of each of its blocks, its first that of the features."""
+    """The coupling flow: a coarse grid in raster order, and a network for each doubling; ``width`` has the width of each of its blocks, its
+    first that of the features."""
 
     def __init__(self, shape: tuple[int, int, int], levels: int, bins: int, net: Net, width: tuple[int, ...], *, cond: int = 0):
         colours, *size = shape
-        strides = [2**s for s in reversed(range(math.ceil(math.log2(max(size)))))]
+        doublings = max(1, math.ceil(math.log2(max(size) / COARSE)))
+        strides = [2**s for s in reversed(range(doublings))]
         super().__init__(shape, levels, bins, [Group(s * row, s * column, 2 * s, tuple((s * i, s * j) for i, j in AROUND[row, column]))
                                                for s in strides for row, column in GROUPS])
-        self.strides, k = strides, self.levels.bins
-        self.first = nn.Linear(cond, k) if cond else None                           # the first pixel has no other to see but the condition
-        self.refine = nn.ModuleList(Refinement(colours, tuple(-(-s // t) for s in size), k, net, width, cond) for t in self.strides)
+        self.strides, self.coarsest = strides, 2**doublings
+        self.coarse = RasterFlow((colours, *(-(-s // self.coarsest) for s in size)), levels, bins, net, width, cond=cond,
+                                 patched=COARSE_PATCHED)
+        self.refine = nn.ModuleList(Refinement(colours, tuple(-(-s // t) for s in size), self.levels.bins, net, width, cond)
+                                    for t in self.strides)
+
+    def fit(self, x: Tensor) -> None:
+        super().fit(x)
+        prior = self.levels.log_prior[:, :: self.coarsest, :: self.coarsest]
+        self.coarse.levels.load_state_dict({**self.levels.state_dict(), "log_prior": prior})
+        self.coarse.contexts.fit(x[self._grid], self.levels.bin)
+
+    @property
+    def _grid(self) -> Pixels:
+        """The coarse grid's pixels."""
+        return slice(None), slice(None), slice(None, None, self.coarsest), slice(None, None, self.coarsest)
 
     @property
     def passes(self) -> int:
         """Network evaluations of the inverse."""
-        return sum(len(r.groups) for r in self.refine)
+        return self.coarse.passes + sum(len(r.groups) for r in self.refine)
 
     def log_probabilities(self, x: Tensor, c: Tensor | None) -> Iterator[tuple[Pixels, Tensor]]:
+        for _, log_p in self.coarse.log_probabilities(x[self._grid], c):
+            yield self._grid, log_p
         v, codes = self.levels.values(x), self.contexts.codes(x)
-        yield self._corner(len(x), c)
         for stride, refine in zip(self.strides, self.refine, strict=True):
             grid, turns = v[:, :, ::stride, ::stride], range(len(refine.groups))
+            if not turns:                                                                   # of one pixel
+                continue
             logits = refine.heads(refine.features(grid, c, turns), torch.cat([refine.group(grid, turn) for turn in turns]))
             for turn, own in enumerate(logits.unflatten(0, (len(turns), -1))):
                 yield self._group(codes, stride, refine, turn, own)
 
+    def estimate(self, x: Tensor, c: Tensor | None) -> Tensor:
+        """With one of the groups of each doubling, drawn at random, for all of them."""
+        x = x.long()
+        total, v, codes = self.coarse.log_mass(x[self._grid], c), self.levels.values(x), self.contexts.codes(x)
+        for stride, refine in zip(self.strides, self.refine, strict=True):
+            if refine.groups:
+                grid, turn = v[:, :, ::stride, ::stride], int(torch.randint(len(refine.groups), ()))
+                logits = refine.heads(refine.features(grid, c, range(turn, turn + 1)), refine.group(grid, turn))
+                at, log_p = self._group(codes, stride, refine, turn, logits)
+                total = total + len(refine.groups) * self.levels.log_mass(log_p, x[at]).flatten(1).sum(1)
+        return total
+
     def inverse(self, u: Tensor, c: Tensor | None) -> Tensor:
         x = torch.zeros(u.shape, dtype=torch.long, device=u.device)
-        at, log_p = self._corner(len(u), c)
-        x[at] = self.levels.inverse(log_p, u[at])
+        x[self._grid] = self.coarse.inverse(u[self._grid], c)
         for stride, refine in zip(self.strides, self.refine, strict=True):
             for turn in range(len(refine.groups)):
                 self._draw(x, u, c, stride, refine, turn)
@@ -327,12 +365,6 @@ class ScaleFlow(PixelFlow):
             (_, _, *where), log_p = self._group(codes, stride, refine, turn, logits, slice(k, k + 1))
             at = (slice(None), slice(k, k + 1), *where)
             x[at] = self.levels.inverse(log_p, u[at])
-
-    def _corner(self, b: int, c: Tensor | None) -> tuple[Pixels, Tensor]:
-        logits = self.levels.log_prior[:, :1, :1].expand(b, -1, -1, -1, -1)
-        if self.first is not None:
-            logits = logits + self.first(c).float()[:, None, None, None]
-        return (slice(None), slice(None), slice(0, 1), slice(0, 1)), logits.log_softmax(-1)
 
     def _group(self, codes: Tensor, stride: int, refine: Refinement, turn: int, logits: Tensor,
                colours: slice = slice(None)) -> tuple[Pixels, Tensor]:
