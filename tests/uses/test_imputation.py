@@ -132,3 +132,19 @@ def test_awkward_tables(model):
     fitted = DDPM(train=Train(budget="5steps"), net=Net(width=(16,)), random_state=0).fit(empty)
     filled = ectype.impute(fitted, empty[:10], random_state=0, steps=3)
     assert filled["nothing"].isna().all() and filled["2"].notna().all()
+
+
+@pytest.mark.parametrize(("form", "first"), [("%d/%m/%Y", "2021-01-01"), ("%Y-%m-%d", "2021-01-01"), ("%d.%m.%Y %H:%M", "2021-01-01 10:30")])
+def test_dates_that_are_text_keep_their_form(form, first):
+    """03/04/2021 stays as it is written, and what is drawn is written like it, within the training rows' range."""
+    r = np.random.default_rng(0)
+    days = pd.Timestamp(first) + pd.to_timedelta(r.integers(0, 300, 200), "D")
+    X = pd.DataFrame({"day": days.strftime(form), "v": r.normal(size=200)})
+    fitted = DDPM(train=Train(budget="30steps"), net=Net(width=(16,)), random_state=0).fit(X)
+    gaps = X[:40].copy()
+    gaps.loc[::3, "day"] = None
+    filled = ectype.impute(fitted, gaps, random_state=0, steps=5)
+    known = gaps["day"].notna()
+    assert (filled["day"][known] == X["day"][:40][known]).all()
+    drawn = pd.to_datetime(filled["day"][~known], format=form)
+    assert len(drawn) == 14 and drawn.min() >= days.min() and drawn.max() <= days.max()

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 import torch
+from pandas.tseries.api import guess_datetime_format
 from sklearn.utils.validation import check_is_fitted
 
 from .. import registry, rng
@@ -143,6 +144,13 @@ def _features(blank: np.ndarray, features: Relaxation, schema: Schema) -> tuple[
     return torch.from_numpy(~unknown).float(), torch.from_numpy(banned & unknown).float()
 
 
+def _in_words(drawn: pd.Series, known: pd.Series, day_first: bool) -> pd.Series:
+    """Drawn dates as text, in the form of the first known one that tells its form."""
+    texts = (str(v) for v in known if isinstance(v, str))
+    form = next(filter(None, (guess_datetime_format(text.strip(), dayfirst=day_first) for text in texts)), None)
+    return (drawn.dt.strftime(form) if form else drawn.astype(str)).astype(object)
+
+
 def _merged(X: Any, rows: Any, blank: np.ndarray, schema: Schema, given: Any) -> Any:
     """The given values where there are some, and the drawn ones elsewhere, under the names ``given``."""
     if not schema.is_table:
@@ -152,6 +160,8 @@ def _merged(X: Any, rows: Any, blank: np.ndarray, schema: Schema, given: Any) ->
         for i, b in enumerate(schema.blocks):
             if blank[:, i].any():
                 drawn = rows.iloc[:, i].set_axis(X.index)
+                if b.kind == "datetime" and X[b.name].dtype.kind != "M" and not isinstance(X[b.name].dtype, pd.DatetimeTZDtype):
+                    drawn = _in_words(drawn, X[b.name][~blank[:, i]], b.day_first)
                 merged[b.name] = X[b.name].astype(object).where(~blank[:, i], drawn.astype(object)).astype(drawn.dtype)
         return merged.set_axis(given, axis=1)
     return np.where(blank, rows, X).astype(rows.dtype if X.dtype == object and rows.dtype != object else X.dtype)
