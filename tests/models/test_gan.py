@@ -1,6 +1,7 @@
 """The GAN: the value function and its optimum, the games, the penalty, the curve, collapse, and modes of known truths."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.integrate import quad
@@ -318,6 +319,19 @@ def test_a_collapse_is_an_event_of_the_training(monkeypatch):
     (event,) = model.events_
     assert event["event"].startswith("mode collapse") and event in told and 100 < event["step"] < 400
     assert all({"held_out", "precision", "coverage", "diversity"} <= set(record) for record in model.history_)
+
+
+def test_what_lies_far_outside_of_the_rows_is_not_normal():
+    r = np.random.default_rng(0)
+    b = np.where(r.random(600) < 0.2, np.nan, r.normal(5, 2, 600))
+    X = pd.DataFrame({"a": r.normal(size=600), "b": b, "c": r.choice(["x", "y"], 600)})
+    model = ectype.GAN(train=ectype.Train(budget="60steps", validation=0), random_state=0).fit(X)
+    far = pd.DataFrame({"a": [40.0, 0.0, -30.0], "b": [5.0, -100.0, np.nan], "c": ["x", "y", "x"]})
+    scores = model.score_samples(X)
+    assert (model.score_samples(far) < scores.min() - 5).all()
+    objective, x = model.objective_, torch.from_numpy(model.schema_.encode(X))
+    plain = torch.nn.functional.logsigmoid(objective.logit(objective.features.embed(x), objective.given_of(x, None)))
+    np.testing.assert_allclose(scores, plain.detach().numpy(), atol=1e-5)      # of training rows it is log D alone
 
 
 def test_the_score_is_the_log_of_d():

@@ -154,6 +154,8 @@ class GANObjective(Objective):
         self.generator = build.generator(noise_dim, shape, net, cond=cond)
         self.critic = build.critic(shape, net, cond=cond)
         self.n_noise = noise_dim + (self.generator.grain if isinstance(self.generator, ConvGenerator) else 0)
+        self.register_buffer("low", torch.full((self.marginals.features.n_numbers if self.marginals else 0,), -torch.inf))
+        self.register_buffer("high", torch.full_like(self.low, torch.inf))
         self.wanders = schema.is_image
         self._made: tuple[Tensor, Tensor | None] | None = None      # rows generated in the critic's turn, for the next; what was told
         self._found: Neighbourhoods | None = None   # at the last look at the held-out rows, for what is watched beside
@@ -162,7 +164,11 @@ class GANObjective(Objective):
         return {"critic": self.critic, "generator": self.generator}
 
     def prepare(self, x: Tensor, c: Tensor | None) -> None:
-        """The cells or codes of the training rows."""
+        """The range of a table's numbers, and the cells or codes of the training rows."""
+        if len(self.low):
+            numbers = torch.cat([self.features.own_numbers(self.features.embed(part)) for part in x.split(4096)])
+            self.low.copy_(torch.where(numbers.isnan(), torch.inf, numbers).amin(0))
+            self.high.copy_(torch.where(numbers.isnan(), -torch.inf, numbers).amax(0))
         if self.locator is not None:
             self.locator.fit(x, c)
 
@@ -294,8 +300,15 @@ class GANObjective(Objective):
         return x if self.faint is None else self.faint(x, noise.uniform(*x.shape[1:]))
 
     def score(self, x: Tensor, c: Tensor | None, noise: Shared) -> Tensor:
-        """log D(x): the critic's opinion. Not a likelihood: at the equilibrium it is the same for every row."""
-        return F.logsigmoid(self.logit(self.features.embed(x), self.given_of(x, c, noise)))
+        """log D(x), the critic's opinion, less how far a table's numbers lie outside of the training rows' range, where it has seen nothing
+        and what it says means nothing: 40 standard deviations away it has been seen to be sure of a row. Not a likelihood: at the
+        equilibrium it is the same for every row."""
+        f = self.features.embed(x)
+        opinion = F.logsigmoid(self.logit(f, self.given_of(x, c, noise)))
+        if not len(self.low):
+            return opinion
+        numbers = self.features.own_numbers(f)
+        return opinion - torch.nan_to_num(F.relu(self.low - numbers) + F.relu(numbers - self.high), nan=0.0).sum(1)
 
 
 def collapsed(figures: Mapping[str, Any]) -> bool:
@@ -321,7 +334,8 @@ class GAN(GenerativeModel):
         train : budget, learning rate and so on.
         random_state : seed of weights and training.
 
-    ``score_samples`` is log D(x), the critic's opinion, and no likelihood.
+    ``score_samples`` is log D(x), the critic's opinion, less the distance of a table's numbers from the training rows' range; no
+    likelihood.
     """
 
     capabilities = frozenset({"sample", "condition", "score"})
