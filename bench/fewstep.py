@@ -18,7 +18,8 @@ truncated      :class:`ectype.TruncatedDiffusion`, whose denoiser begins as that
 * ``adult``: two minutes each, none of a teacher.
 * ``grid``: 25 Gaussians, 60 s each: modes, and samples within 3 σ of one.
 
-Each is drawn in 4, 2 and 1 evaluations. Figures are medians of three samples. ``results/fewstep.json``.
+Each is drawn in 4, 2 and 1 evaluations. Figures are medians of three samples. ``results/fewstep.json`` keeps the
+parts that are not measured anew.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.gan import JUDGED, pictures
-from bench.record import write
+from bench.record import machine, read, write
 from ectype import DDPM, Shortcut, Train, TruncatedDiffusion
 from ectype import load as load_model
 from ectype.data.schema import Schema
@@ -323,7 +324,7 @@ def judged(part: str, found: dict[str, Any]) -> None:
     held, other = (h[schema.accepts(h)] if isinstance(h, pd.DataFrame) else h for h in (held, other))
     evaluator = Evaluator(schema, *(schema.encode(h) for h in (known, held, other)), seed=0)
     floor = evaluator.floor()
-    rows = found[part] = {"budget": budget, "floor": {k: round(float(floor[k]), 4) for k in KEPT}}
+    rows = found[part] = {"machine": machine(), "budget": budget, "floor": {k: round(float(floor[k]), 4) for k in KEPT}}
     with tempfile.TemporaryDirectory() as folder:
         teacher = None
         if share:
@@ -340,7 +341,7 @@ def judged(part: str, found: dict[str, Any]) -> None:
 
 def grid(found: dict[str, Any]) -> None:
     """Every model on 25 Gaussians."""
-    data, found["grid"] = load("gaussians25"), {"budget": "60s", "runs": []}
+    data, found["grid"] = load("gaussians25"), {"machine": machine(), "budget": "60s", "runs": []}
     for seed in range(3):
         rows = np.random.default_rng(seed).permutation(data.n_rows)
         for name, model in models("60s", None, None, seed, 60.0).items():
@@ -354,7 +355,7 @@ def grid(found: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    found: dict[str, Any] = {"threads": 1, "draws": DRAWS}
+    found: dict[str, Any] = {**read("fewstep"), "threads": 1, "draws": DRAWS}
     for part in sys.argv[1:] or ["mnist", "adult", "grid"]:
         grid(found) if part == "grid" else judged(part, found)
 

@@ -5,7 +5,7 @@ DATA some of ``digits``, ``mnist``, ``adult``. For each of four families, and in
 these fit the training rows with the default settings (one thread, one seed) and draw rows with the default sampler, but those of a DDPM of
 pictures in 20 steps of DPM-Solver++. Both are judged by
 these metrics, beside as many rows that were held out, and with as many more for the floor. Bar: quality (Fréchet distance and C2ST AUROC)
-and coverage no worse than before. ``results/progress.json``.
+and coverage no worse than before. ``results/progress.json`` keeps the data that are not named.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.record import write
+from bench.record import machine, read, write
 
 FAMILIES = ("VAE", "GAN", "Flow", "DDPM")
 JUDGED, SEED = 2000, 0
@@ -95,10 +95,10 @@ def main() -> None:
     flags = parser.parse_args()
     git = subprocess.run(["git", "-C", str(flags.sources), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
     sources = {"before": flags.sources, "now": Path(__file__).parent.parent / "src"}
-    found: dict[str, Any] = {}
+    found = read("progress")
     for name in flags.data:
-        found[name] = judged(name, sources, flags.budget)
-        write("progress", {"threads": 1, "budget": flags.budget, "before": git.stdout.strip(), **found})
+        found[name] = {"machine": machine(), "budget": flags.budget, "before": git.stdout.strip(), **judged(name, sources, flags.budget)}
+        write("progress", {"threads": 1, **found})
 
 
 if __name__ == "__main__":

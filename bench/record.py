@@ -33,3 +33,9 @@ def write(name: str, result: dict[str, Any]) -> None:
     (ROOT / "bench" / "results").mkdir(exist_ok=True)
     (ROOT / "bench" / "results" / f"{name}.json").write_text(text + "\n")
     sys.stdout.write(text + "\n")
+
+
+def read(name: str) -> dict[str, Any]:
+    """What ``bench/results/NAME.json`` has but the machine, for a bench that measures its parts one by one."""
+    file = ROOT / "bench" / "results" / f"{name}.json"
+    return {k: v for k, v in json.loads(file.read_text()).items() if k != "machine"} if file.exists() else {}
