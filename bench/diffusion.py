@@ -2,7 +2,7 @@
 
 * ``mnist``, ``fashion``: DDPM (``--budget``), and truncated diffusion that begins with its denoiser (``--few-budget`` more; together they
   cost the sum), on the 60,000 training pictures, one seed since a seed takes over five minutes.
-  Judged against the test file as ``ectype compare`` judges, 2,000 against 2,000, five times with other samples (figures are medians), and
+  Judged against the test file as ``ectype compare`` judges, 2,000 against 2,000, with three samples or ``--draws`` (figures are medians), and
   with 2,000 more test pictures for the floor: DDPM with
   250 ancestral steps and with 20 of DPM-Solver++(2M), truncated diffusion in 4, 2 and 1. Bars: Fréchet distances at most twice the
   floor's, C2ST AUROC at most 0.70, coverage at least 0.95 of its floor; 20 steps within 5 % of 250; truncated diffusion in 4 at most 1.25
@@ -53,13 +53,13 @@ SAMPLERS = {"250 steps": {"sampler": "ancestral", "steps": 250}, "dpm 20": {"sam
 FEW = {f"{k} steps": {"steps": k} for k in (4, 2, 1)}
 USUAL = {"adult": "10m", "hour": "60m", "precision": "3000steps"}
 OF_FLOOR = ("frechet_pca", "frechet_features", "coverage", "recall")
-DRAWS = 5               # samples of a model, each judged: figures are medians
+DRAWS = 3               # samples of a model, each judged: figures are medians
 ROUNDS, TRAINED, SAMPLED, DDIM_STEPS = 3, 8, 16, 50
 PEERS = {"denoising-diffusion-pytorch": ("ddp_peer.py", "training 4 times, sampling 3 times"),
          "diffusers": ("diffusers_peer.py", "training 3 times, sampling 3 times")}
 
 
-def judged(part: str, budget: dict[str, str], save: Path, trained: Path, threads: int) -> dict[str, Any]:
+def judged(part: str, budget: dict[str, str], save: Path, trained: Path, threads: int, draws: int) -> dict[str, Any]:
     """Both models on pictures, each with its samplers; ``trained`` is a folder that models of an earlier run were kept in."""
     X, y, X_test, _ = pictures(part)
     schema, rows = Schema.fit(X), np.random.default_rng(1).permutation(len(X_test))
@@ -83,11 +83,11 @@ def judged(part: str, budget: dict[str, str], save: Path, trained: Path, threads
                        "trained_in_threads": model.train_.threads}
         model.train_ = replace(model.train_, threads=1)
         for title, options in samplers.items():
-            start, samples = time.process_time(), [model.sample(JUDGED, random_state=draw, **options) for draw in range(DRAWS)]
+            start, samples = time.process_time(), [model.sample(JUDGED, random_state=draw, **options) for draw in range(draws)]
             seconds = time.process_time() - start
             each = [evaluator.evaluate(schema.encode(S), 0) for S in samples]
             values = {k: statistics.median(float(v[k]) for v in each) for k in each[0]}
-            found[name][title] = {"rows_per_cpu_s": round(DRAWS * JUDGED / seconds, 2), **{k: round(v, 4) for k, v in values.items()},
+            found[name][title] = {"rows_per_cpu_s": round(draws * JUDGED / seconds, 2), **{k: round(v, 4) for k, v in values.items()},
                                   **{f"{k}_of_floor": round(values[k] / floor[k], 3) for k in OF_FLOOR},
                                   "draws": {k: [round(float(v[k]), 4) for v in each] for k in ("c2st", *OF_FLOOR)}}
             write(f"diffusion_{part}", {"threads": 1, "budget": budget, **found})
@@ -199,6 +199,7 @@ def main() -> None:
     parser.add_argument("--few-budget", default="1m", help="of truncated diffusion, which begins with DDPM's denoiser")
     parser.add_argument("--save", type=Path, default=Path("ectype-out/bench"), help="a folder to keep the trained models in")
     parser.add_argument("--trained", type=Path, default=Path("none"), help="the folder of an earlier --save: judge its models again")
+    parser.add_argument("--draws", type=int, default=DRAWS, help="samples of a model of pictures that are judged")
     parser.add_argument("--threads", type=int, default=1, help="that models of pictures are trained in; samples are drawn in one")
     flags = parser.parse_args()
     torch.set_num_threads(1)
@@ -210,7 +211,7 @@ def main() -> None:
         budgets = {"ddpm": budget, "truncated": flags.few_budget}
         found = {"grid": grid, "adult": lambda budget=budget: adult(budget), "hour": lambda budget=budget: hour(budget),
                  "precision": lambda budget=budget: precision(budget)}.get(
-            part, lambda part=part, budgets=budgets: judged(part, budgets, flags.save, flags.trained, flags.threads))()
+            part, lambda part=part, budgets=budgets: judged(part, budgets, flags.save, flags.trained, flags.threads, flags.draws))()
         given = {"grid": {}, **{name: {"budget": budget} for name in USUAL}}.get(part, {"budget": budgets})
         write(f"diffusion_{part}", {"threads": 1, **given, **found})
 
