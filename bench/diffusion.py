@@ -2,9 +2,9 @@
 
 * ``mnist``, ``fashion``: DDPM (``--budget``), and truncated diffusion that begins with its denoiser (``--few-budget`` more; together they
   cost the sum), on the 60,000 training pictures, one seed since a seed takes over five minutes.
-  Judged against the test file as ``ectype compare`` judges, 2,000 against 2,000, with three samples or ``--draws`` (figures are medians), and
-  with 2,000 more test pictures for the floor: DDPM with
-  250 ancestral steps and with 20 of DPM-Solver++(2M), truncated diffusion in 4, 2 and 1. Bars: Fréchet distances at most twice the
+  Judged against the test file as ``ectype compare`` judges, 2,000 against 2,000, with three samples or ``--draws`` (figures are
+  medians), and with 2,000 more test pictures for the floor: DDPM with 250 ancestral steps and with 20 of DPM-Solver++(2M), truncated
+  diffusion in 4, 2 and 1. Bars: Fréchet distances at most twice the
   floor's, C2ST AUROC at most 0.70, coverage at least 0.95 of its floor; 20 steps within 5 % of 250; truncated diffusion in 4 at most 1.25
   times DDPM's Fréchet distance, at least 0.95 times its coverage and recall and 50 times its rows/s, in 1 at most 1.6 times the distance.
 * ``grid``: 25 Gaussians, 60 s, three seeds: modes and samples near one at 1, 2 and 4 evaluations. Bar: all modes at 4.
