@@ -32,11 +32,12 @@ def test_freed_memory_is_kept_for_the_next_tensor():
     assert kept < 100 < usual
 
 
-def test_memory_is_kept_by_the_command_of_a_process_alone(monkeypatch):
+def test_memory_is_kept_by_the_command_fit_of_a_process_alone(monkeypatch):
     from ectype import cli
 
     asked = []
     monkeypatch.setattr(cli, "keep_freed_memory", lambda: asked.append(1))
-    monkeypatch.setattr(sys, "argv", ["ectype", "--version"])
-    assert cli.main(["--version"]) == 0 and not asked
-    assert cli.main() == 0 and asked == [1]
+    assert cli.main(["fit", "--help"]) == 0 and not asked
+    for argv, n in ((["ectype", "--version"], 0), (["ectype", "fit", "--help"], 1)):
+        monkeypatch.setattr(sys, "argv", argv)
+        assert cli.main() == 0 and len(asked) == n

@@ -1,5 +1,7 @@
 """The flow: an invertible map with the right volume, a density that integrates to one, and the likelihood of known truths."""
 
+import signal
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -285,6 +287,32 @@ def test_pictures_have_flows_of_pixels(architecture):
     assert codes.shape == (80, 196) and np.isfinite(codes).all()
     assert (model.inverse_transform(codes, condition=y) != X).mean() < 0.01
     assert model.stages_[0]["measured"]["inverse_error"] < 0.01
+
+
+@pytest.mark.parametrize("architecture", ["coupling", "autoregressive"])
+def test_a_saved_flow_of_pixels_is_the_same(architecture, tmp_path):
+    X = bars()
+    model = ectype.Flow(architecture=architecture, net=SMALL, train=ectype.Train(budget="20steps"), random_state=0).fit(X)
+    back = ectype.load(model.save(tmp_path / "model"))
+    np.testing.assert_array_equal(back.log_likelihood(X[:9]), model.log_likelihood(X[:9]))
+    np.testing.assert_array_equal(back.sample(9, random_state=0), model.sample(9, random_state=0))
+
+
+def test_an_interrupted_flow_of_pixels_goes_on_as_if_it_had_not_been(tmp_path):
+    X = bars()
+
+    def stop(event):
+        signal.raise_signal(signal.SIGINT)
+
+    def flow():
+        return ectype.Flow(net=SMALL, train=ectype.Train(budget="60steps"), random_state=0)
+
+    whole = flow().fit(X)
+    with pytest.raises(KeyboardInterrupt):
+        flow().fit(X, run=tmp_path, progress=stop)
+    assert (tmp_path / "checkpoint").is_dir()
+    resumed = flow().fit(X, run=tmp_path)
+    np.testing.assert_array_equal(resumed.sample(9, random_state=0), whole.sample(9, random_state=0))
 
 
 def test_the_kind_of_network_decides_which_flow_a_picture_gets():

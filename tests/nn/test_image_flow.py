@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from ectype.nn import image_flow
 from ectype.nn.image_flow import RasterFlow, ScaleFlow
 from ectype.spec import Net
 
@@ -30,6 +31,32 @@ def test_probabilities_of_all_pictures_sum_to_one(cls, shape):
     x = torch.cartesian_prod(*[torch.arange(2)] * n).view(2**n, *shape)
     p = flow.log_mass(x, None).double().exp()
     assert p.sum().item() == pytest.approx(1, abs=1e-5) and p.max() / p.min() > 5
+
+
+@pytest.fixture
+def refined_often(monkeypatch):
+    """A coarse grid of at most 2×2 pixels, so that small pictures take several doublings."""
+    monkeypatch.setattr(image_flow, "COARSE", 2)
+
+
+@pytest.mark.usefixtures("refined_often")
+def test_several_doublings():
+    flow, x, c = shaken(ScaleFlow, (2, 9, 13), 5, cond=2)
+    assert flow.strides == [4, 2, 1]
+    with torch.no_grad():
+        v = 0.05 + 0.9 * torch.rand(x.shape, dtype=torch.double)
+        u, log_mass = flow(x, v, c)
+        assert torch.equal(flow.inverse(u, c), x.long())
+        found = torch.stack([flow.estimate(x, c) for _ in range(600)])
+    error = found.std(0) / 600**0.5
+    assert (error > 0).all() and ((found.mean(0) - log_mass).abs() < 5 * error).all()
+
+
+@pytest.mark.usefixtures("refined_often")
+def test_probabilities_sum_to_one_over_doublings():
+    flow, _, _ = shaken(ScaleFlow, (1, 2, 6), 2)
+    x = torch.cartesian_prod(*[torch.arange(2)] * 12).view(2**12, 1, 2, 6)
+    assert len(flow.strides) == 2 and flow.log_mass(x, None).double().exp().sum().item() == pytest.approx(1, abs=1e-5)
 
 
 @FLOWS
@@ -82,17 +109,25 @@ def test_rows_do_not_depend_on_each_other_and_conditions_count(cls):
 @FLOWS
 @pytest.mark.parametrize("shape", [(1, 5, 6), (2, 17, 16)])
 def test_a_new_flow_is_what_neighbours_tell(cls, shape):
-    """In rows of a Markov chain, x = x_left but for one pixel in ten, a raster's pixels have the entropy of that; a grid's those of a
-    middle between two, and more."""
+    """Rows of a Markov chain, x = x_left but for one pixel in ten. The entropy of a pixel next to a known one is H(0.1), of one two pixels
+    away H(0.18), and of the middle between two of these 2 H(0.1) − H(0.18); pixels that see other rows alone have log 2."""
+    def entropy(p):
+        return -(p * math.log(p) + (1 - p) * math.log(1 - p))
+
     g = torch.Generator().manual_seed(0)
     flips = torch.rand(4000, *shape, generator=g) < 0.1
     flips[..., 0] = torch.rand(4000, *shape[:-1], generator=g) < 0.5
     x = (flips.long().cumsum(-1) % 2).to(torch.uint8)
     flow = cls(shape, 2, 2, Net(), (8,)).eval()
     flow.fit(x[:3000])
-    nats = -flow.log_mass(x[3000:], None).mean().item() / (shape[0] * shape[1])
-    chain = math.log(2) + (shape[2] - 1) * -(0.1 * math.log(0.1) + 0.9 * math.log(0.9))
-    assert nats == pytest.approx(chain, rel=0.02) if cls is RasterFlow else chain * 0.99 < nats < 0.8 * shape[2] * math.log(2)
+    colours, rows, columns = shape
+    even, odd, half = -(-rows // 2), rows // 2, columns // 2
+    near, far, middle = entropy(0.1), entropy(0.18), 2 * entropy(0.1) - entropy(0.18)
+    if cls is RasterFlow:
+        expected = rows * (math.log(2) + (columns - 1) * near)
+    else:
+        expected = even * (math.log(2) + (half - 1) * far) + odd * half * math.log(2) + rows * ((half - 1) * middle + near)
+    assert -flow.log_mass(x[3000:], None).mean().item() == pytest.approx(colours * expected, rel=0.015)
 
 
 def test_the_estimate_is_right_on_average_over_the_groups():

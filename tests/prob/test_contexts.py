@@ -63,4 +63,4 @@ def test_a_level_that_is_common_has_a_run_of_its_own():
     x[torch.rand(x.shape, generator=torch.Generator().manual_seed(1)) < 0.6] = 0
     contexts = Contexts((1, 8, 8), GROUPS[:1], 256, 32)
     contexts.fit(x, torch.arange(256) // 8)
-    assert (contexts.run == 0).sum() == 1 and contexts.run.max() == 5 and (contexts.run.diff() >= 0).all()
+    assert (contexts.run_of == 0).sum() == 1 and contexts.run_of.max() == 5 and (contexts.run_of.diff() >= 0).all()

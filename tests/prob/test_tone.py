@@ -7,7 +7,19 @@ import torch
 
 from ectype.data.schema import Schema
 from ectype.prob.relax import Relaxation
-from ectype.prob.tone import GAIN, LEVELS_KEPT, REFERENCES, Histograms, Marginals, Spread, Tone, between
+from ectype.prob.tone import (
+    GAIN,
+    LEVELS_KEPT,
+    REFERENCES,
+    Histograms,
+    Marginals,
+    Spread,
+    Tone,
+    _quantiles,
+    between,
+    evenly,
+    quantiles_of_levels,
+)
 
 
 def images(values):
@@ -279,3 +291,15 @@ def test_black_and_white_stay_and_grey_moves_in_proportion():
     torch.testing.assert_close((spread(f, gaps, basis, weight, 0.25) - f).flatten(), moved / 4, atol=1e-6, rtol=0)
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close((spread(f, gaps, basis, weight) - f).flatten(), moved, atol=1e-6, rtol=0)
+
+
+def test_levels_are_counted_as_they_would_be_sorted():
+    x = torch.randint(0, 256, (60, 2, 7, 5), generator=torch.Generator().manual_seed(0)).square().div(255).to(torch.uint8)
+    counted, sorted_ = quantiles_of_levels(x, 256), _quantiles(x.float() * (2 / 255) - 1)
+    torch.testing.assert_close(counted.values, sorted_.values, atol=1e-5, rtol=0)
+    assert torch.equal(counted.n, sorted_.n) and counted.n.tolist() == [[60 * 35]] * 2
+
+
+def test_rows_are_chosen_evenly_among_any_number():
+    assert evenly(20_000_001, 5, torch.device("cpu")).tolist() == [0, 5_000_000, 10_000_000, 15_000_000, 20_000_000]
+    assert evenly(3, 6, torch.device("cpu")).max() == 2

@@ -286,9 +286,8 @@ class Flow(GenerativeModel):
     """Normalizing flow: an invertible map from the data to a simple distribution, with exact likelihood.
 
     Parameters
-        architecture : ``"coupling"`` layers take one pass both ways; ``"autoregressive"`` ones fit better, and a sample costs a pass for
-        each
-            number or pixel (:meth:`evaluations`).
+        architecture : ``"coupling"`` layers take one pass both ways, but for a coarse grid that pictures begin with; ``"autoregressive"``
+            ones fit better, and a sample costs a pass for each number or square of pixels (:meth:`evaluations`).
         base : what the rows are sent to: ``"normal"``, ``"student"`` (heavy tails) or ``"mixture"`` (of 64 Gaussians, learned: for rows in
             separate clumps). Flows of pixels have ``"normal"``.
         dequantization : noise on discrete values, ``"uniform"`` in their cells or ``"variational"``, from a flow of its own.
@@ -308,7 +307,8 @@ class Flow(GenerativeModel):
 
     capabilities = frozenset({"sample", "condition", "encode", "decode", "score", "exact"})
     preset = PRESET(lr=1e-3, batch_size=256)
-    presets = {"images": PRESET(optimizer="muon", lr=4e-3, batch_size=32)}
+    presets = {"images": PRESET(lr=2e-3, batch_size=64)}
+    of_pixels = PRESET(optimizer="muon", lr=4e-3, batch_size=32)        # of a flow of pixels; perceptrons gain nothing from Muon
 
     def __init__(self, *, architecture: Architecture = "coupling", base: Base = "normal", dequantization: Noises = "uniform",
                  transforms: PositiveInt | None = None, bins: PositiveInt | None = None, conditional: bool = False, net: Net = Net(),
@@ -336,9 +336,15 @@ class Flow(GenerativeModel):
             return "none"
         return "uniform" if objective.noise is None else "variational"
 
-    def build(self, schema: Schema, condition: Schema | None) -> Objective:
+    def _is_of_pixels(self, schema: Schema) -> bool:
         small = schema.is_image and max(schema.stored_shape[1:]) <= SMALL_PICTURE and self.architecture == "coupling"
-        if schema.is_image and (self.net.kind == "conv" or (self.net.kind == "auto" and not small)):
+        return schema.is_image and (self.net.kind == "conv" or (self.net.kind == "auto" and not small))
+
+    def training_of(self, schema: Schema) -> Train:
+        return self.train.over(self.of_pixels) if self._is_of_pixels(schema) else super().training_of(schema)
+
+    def build(self, schema: Schema, condition: Schema | None) -> Objective:
+        if self._is_of_pixels(schema):
             if self.base != "normal":
                 raise InvalidParameterError("a flow of pixels sends them to uniform numbers, whatever the base", expected='base "normal"',
                                             got=f'"{self.base}"', hint='net.kind="mlp" has other bases')
@@ -347,5 +353,6 @@ class Flow(GenerativeModel):
                              self.dequantization)
 
     def evaluations(self, **options: Any) -> int:
-        """Passes through the layers that one sample costs: one, or of the autoregressive ones one for each number."""
+        """Passes through the layers that one sample costs: one, or of the autoregressive ones one for each number; of a flow of pixels one
+        for each place of a grid in raster order and for each group of others."""
         return self.objective_.passes if hasattr(self, "objective_") else 1

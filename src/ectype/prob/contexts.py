@@ -10,9 +10,10 @@ Notation
     P₀(k | i, n) = (N(k, n) + A f_i(k)) / (N(n) + A)
 
 The mean of a Dirichlet distribution over bins, A f_i before anything is counted: neighbours that were often met speak for themselves, those
-that never were leave the pixel what it is at its place. On MNIST, 1,000 held-out pictures, in nats for each: pixels by themselves 923, P₀
-from 20,000 pictures 643 (A of 5, 20, 50 and 200: 644, 643, 644, 655), counted in three seconds; the networks alone came to 661 in 129
-steps, which take a minute. From 1,000 pictures 697, 694, 706, 746. Q of 4 and 6: 666 and 643.
+that never were leave the pixel what it is at its place. The condition is left to the networks. On MNIST, 1,000 held-out pictures, in nats
+for each, with the groups of a grid refined again and again: pixels by themselves 923, P₀ from 20,000 pictures 643 (A of 5, 20, 50 and 200:
+644, 643, 644, 655), counted in three seconds; the networks alone came to 661 in 129 steps, which take a minute. From 1,000 pictures 697,
+694, 706, 746. Q of 4 and 6: 666 and 643 (trials that ``bench/`` does not repeat).
 
 MacKay & Bauman Peto, *A hierarchical Dirichlet language model*, 1995, equation 10.
 """
@@ -27,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .levels import runs
+from .tone import evenly
 
 RUNS = 6                # Q, at most
 PRIOR = 20.0            # A
@@ -47,15 +49,15 @@ class Contexts(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], groups: Sequence[Group], levels: int, bins: int):
         super().__init__()
-        self.shape, self.groups, self.runs = shape, tuple(groups), min(RUNS, levels)
+        self.shape, self.groups, self.n_runs = shape, tuple(groups), min(RUNS, levels)
         self.reach = max((abs(d) for g in self.groups for place in g.neighbours for d in place), default=0)
-        self.register_buffer("run", torch.arange(levels) * self.runs // levels)                     # of a level, (L,)
-        self.register_buffer("counts", torch.zeros(len(self.groups), shape[0], (self.runs + 1) ** 4, bins))      # N
+        self.register_buffer("run_of", torch.arange(levels) * self.n_runs // levels)                     # of a level, (L,)
+        self.register_buffer("counts", torch.zeros(len(self.groups), shape[0], (self.n_runs + 1) ** 4, bins))      # N
 
     def fit(self, x: Tensor, bin_of: Tensor) -> None:
         """Count in stored training pictures ``(N, C, H, W)``, of at most ``MOST_PIXELS``; ``bin_of (L,)`` is the bin of a level."""
-        some = x[torch.linspace(0, len(x) - 1, min(len(x), max(1, MOST_PIXELS // x[0].numel())), device=x.device).long()]
-        self.run.copy_(runs(torch.bincount(some.flatten().long(), minlength=len(self.run)).double().tolist(), self.runs))
+        some = x[evenly(len(x), min(len(x), max(1, MOST_PIXELS // x[0].numel())), x.device)]
+        self.run_of.copy_(runs(torch.bincount(some.flatten().long(), minlength=len(self.run_of)).double().tolist(), self.n_runs))
         self.counts.zero_()
         bins = self.counts.shape[-1]
         for part in some.split(1024):
@@ -67,7 +69,7 @@ class Contexts(nn.Module):
 
     def codes(self, x: Tensor) -> Tensor:
         """The runs of levels ``(B, C, H, W)``, from 1 on, and a border of zeros as wide as neighbours can be away."""
-        return F.pad(self.run[x.long()] + 1, (self.reach,) * 4)
+        return F.pad(self.run_of[x.long()] + 1, (self.reach,) * 4)
 
     def _index(self, group: Group, codes: Tensor) -> Tensor:
         """Which row of the group's table each of its pixels asks for, ``(B, C, h, w)``; tables of colours follow each other."""
@@ -75,7 +77,7 @@ class Contexts(nn.Module):
         where = torch.arange(self.shape[0], device=codes.device)[:, None, None]
         for dy, dx in group.neighbours:
             seen = codes[:, :, r + group.row + dy : r + dy + height : step, r + group.column + dx : r + dx + width : step]
-            where = where * (self.runs + 1) + seen
+            where = where * (self.n_runs + 1) + seen
         return where
 
     def log_probabilities(self, g: int, codes: Tensor, log_prior: Tensor) -> Tensor:
@@ -86,7 +88,7 @@ class Contexts(nn.Module):
         """log P₀ of one pixel of group g, ``(B, K)``; ``log_prior (K,)``."""
         where = 0
         for dy, dx in self.groups[g].neighbours:
-            where = where * (self.runs + 1) + codes[:, colour, self.reach + row + dy, self.reach + column + dx]
+            where = where * (self.n_runs + 1) + codes[:, colour, self.reach + row + dy, self.reach + column + dx]
         return _posterior(self.counts[g, colour][where], log_prior)
 
 

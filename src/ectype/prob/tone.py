@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +32,6 @@ from .relax import Relaxation
 
 POINTS = 2049           # of a curve, at equal steps of probability
 FEWEST = 100            # values that a curve is drawn from
-MOST_LEVELS = 2**23     # of real pixels
 TOGETHER = 16           # values that a straight line of it stands for
 GAP = 0.4               # of these values' range, by which they may be off the line; more is a gap
 MOST_TONED = 4096       # rows of a table that are generated for its curves
@@ -43,6 +43,13 @@ COMPARED = 64           # of these, when the nearest reference is looked for
 GAIN = 3.0              # at most, and its inverse at least
 ROUNDS = 3              # in which it is found
 EDGE = 128 / 255        # of [-1, 1]: at this distance from black and from white, 64 of 255 levels, all is added, and nothing there
+
+
+class Quantiles(NamedTuple):
+    """``(C, POINTS)`` of the values of each channel, at equal steps of probability, and of how many values, ``(C, 1)``."""
+
+    values: Tensor
+    n: Tensor
 
 
 class Tone(nn.Module):
@@ -61,10 +68,11 @@ class Tone(nn.Module):
             quantiles.copy_(torch.linspace(-1, 1, POINTS))
         self.fitted.fill_(False)
 
-    def fit(self, made: Tensor, real: Tensor) -> None:
-        """From the features of generated and of real rows, ``(N, C, *S)`` and ``(M, C, *S)``; NaN are left out, and a channel of which
-        too little is left keeps its values."""
-        (made, n), (real, m) = ((_smoothed(q, n), n) for q, n in map(_quantiles, (made, real)))
+    def fit(self, made: Tensor, real: Tensor | Quantiles) -> None:
+        """From the features of generated and of real rows, ``(N, C, *S)`` and ``(M, C, *S)``, or the quantiles of the latter; NaN are left
+        out, and a channel of which too little is left keeps its values."""
+        found = _quantiles(made), real if isinstance(real, Quantiles) else _quantiles(real)
+        (made, n), (real, m) = ((_smoothed(*q), q.n) for q in found)
         self.made.copy_(torch.where((n < FEWEST) | (m < FEWEST), self.made, made))
         self.real.copy_(torch.where((n < FEWEST) | (m < FEWEST), self.real, real))
         self.fitted.fill_(bool(((n >= FEWEST) & (m >= FEWEST)).any()))
@@ -85,12 +93,7 @@ class Tone(nn.Module):
 
 def evenly(n: int, some: int, device: torch.device) -> Tensor:
     """``some`` of ``n`` rows, evenly chosen, as an index; of fewer rows some are taken again."""
-    return torch.linspace(0, n - 1, some, device=device).long()
-
-
-def enough(x: Tensor) -> Tensor:
-    """Which training pictures ``(N, C, H, W)`` tell how frequent the levels of a channel are, as an index."""
-    return evenly(len(x), min(len(x), max(FEWEST, MOST_LEVELS // math.prod(x.shape[2:]))), x.device)
+    return torch.linspace(0, n - 1, some, device=device, dtype=torch.float64).long()
 
 
 def rows_to_tone(n: int) -> int:
@@ -246,15 +249,25 @@ def between(f: Tensor, black: Tensor, white: Tensor, edge: Tensor) -> Tensor:
     return ((f - black) / edge).clamp(0, 1) * ((white - f) / edge).clamp(0, 1)
 
 
-def _quantiles(f: Tensor) -> tuple[Tensor, Tensor]:
-    """``(C, POINTS)`` quantiles of the values of each channel, and of how many, ``(C, 1)``."""
+def quantiles_of_levels(x: Tensor, levels: int) -> Quantiles:
+    """Those of the features of stored pictures ``(N, C, H, W)``, by counting."""
+    counts = torch.stack([sum(torch.bincount(part[:, c].flatten().long(), minlength=levels) for part in x.split(4096))
+                          for c in range(x.shape[1])])
+    ends, n = counts.cumsum(1), counts.sum(1, keepdim=True)
+    at = torch.linspace(0, 1, POINTS, device=x.device, dtype=torch.float64) * (n - 1)
+    low, high = (torch.searchsorted(ends, torch.minimum(at.long() + k, n - 1), right=True).float() for k in (0, 1))
+    return Quantiles(torch.lerp(low, high, at.frac().float()) * (2 / (levels - 1)) - 1, n)
+
+
+def _quantiles(f: Tensor) -> Quantiles:
+    """Those of features ``(N, C, *S)``."""
     values = f.float().transpose(0, 1).flatten(1)
     values = values.masked_fill(~values.isfinite(), torch.nan).sort(dim=1).values               # NaN at the end
     n = values.isfinite().sum(1, keepdim=True)
     at = torch.linspace(0, 1, POINTS, device=f.device, dtype=torch.float64) * (n - 1).clamp(min=0)
     i = at.long()
     low, high = values.gather(1, i), values.gather(1, torch.minimum(i + 1, (n - 1).clamp(min=0)))
-    return torch.lerp(low, high, (at - i).to(low.dtype)).nan_to_num(), n                        # between ranks, or rows would be repeated
+    return Quantiles(torch.lerp(low, high, (at - i).to(low.dtype)).nan_to_num(), n)             # between ranks, or rows would be repeated
 
 
 def _smoothed(quantiles: Tensor, n: Tensor) -> Tensor:
