@@ -307,6 +307,21 @@ def test_cells_that_cannot_be_read_are_filled_in(ectype, people, tmp_path):
         assert said in answer.err
 
 
+def test_samples_that_take_long_are_said_to(ectype, people, tmp_path, monkeypatch):
+    assert ectype("fit", "ddpm", people, "--out", tmp_path / "run", "--budget", "2steps", "--net.width", "8", "--quiet").code == 0
+    monkeypatch.setattr("ectype.cli.apply.MANY_PASSES", 100)
+    for flags, said in ((["--steps", "50"], True), (["--steps", "49"], False), (["--sampler", "dpm", "--steps", "60"], False)):
+        answer = ectype("sample", tmp_path / "run", "-n", "2", *flags)
+        assert answer.code == 0 and ("each row takes 50 passes" in answer.err) is said
+
+
+def test_a_mask_that_is_not_there_is_said_so(ectype, tmp_path):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 255, (30, 8, 8), dtype=np.uint8))
+    assert ectype("fit", "ddpm", tmp_path / "x.npy", "--out", tmp_path / "run", "--budget", "2steps", "--net.width", "8", "--quiet").code == 0
+    answer = ectype("impute", tmp_path / "run", tmp_path / "x.npy", "--mask", tmp_path / "none.png", "--out", tmp_path / "y.npy")
+    assert answer.code == 2 and "the mask cannot be read: expected a picture" in answer.err and "none.png" in answer.err
+
+
 def test_whole_numbers_are_written_as_such_where_training_had_blanks(ectype, tmp_path):
     r = np.random.default_rng(0)
     frame = pd.DataFrame({"n": r.integers(0, 40, 80).astype(float), "v": r.normal(size=80)})

@@ -136,8 +136,9 @@ def test_wrong_names(people, tmp_path, monkeypatch):
 def test_a_name_wins_over_a_file_and_a_path_says_otherwise(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("iris").write_text("a,b\n1,2\n3,4\n")
-    assert load("iris").n_rows == 150
-    assert load("./iris").n_rows == 2
+    named = load("iris")
+    assert named.n_rows == 150 and any("the data set of that name" in note and f".{os.sep}iris" in note for note in named.notes)
+    assert load("./iris").n_rows == 2 and not any("of that name" in note for note in load("./iris").notes)
 
 
 def test_drop(people):

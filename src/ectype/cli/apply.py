@@ -34,6 +34,7 @@ PAIRS_IN_A_ROW = 16         # of originals and reconstructions in a PNG
 MOST_PAIRS = 128            # of them; a file of arrays holds all
 CHUNK = 8192                # rows between two looks at the clock; a multiple of the estimator's batches
 DAY_AND_MONTH = re.compile(r"\s*(\d{1,2})[-/. ](\d{1,2})[-/. ]\d")        # a date whose reader has to know which comes first
+MANY_PASSES = 1_000_000     # of the network, from which on samples are worth a word beforehand
 MOST_COLUMNS = 20           # of a PNG in which each condition has its column
 
 
@@ -135,8 +136,12 @@ def sample(argv: list[str]) -> int:
     output = _output(flags, model)
     y = _condition(flags.condition, model, flags.n, config, terminal)
     _warn_if_interrupted(model, run, terminal)
+    given = option_values(flags, options)
+    passes = model.evaluations(**{k: v for k, v in given.items() if k != "batch_size"})
+    if given.get("sampler") == "ancestral" and flags.n * passes >= MANY_PASSES:
+        terminal.note(f"each row takes {passes:,} passes through the network; --sampler dpm makes nearly the same of them in 20")
     with terminal.noting(ConditionWarning):
-        X = model.sample(flags.n, condition=y, random_state=flags.seed, **option_values(flags, options))
+        X = model.sample(flags.n, condition=y, random_state=flags.seed, **given)
     several = len(flags.condition)
     rows = in_rows(X, several if 1 < several <= MOST_COLUMNS else None) if model.schema_.is_image else None
     _write(output, X, y, model, config, rows)

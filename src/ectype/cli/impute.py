@@ -9,7 +9,7 @@ from typing import Annotated
 import numpy as np
 
 from .. import registry
-from ..errors import CapabilityError, InvalidParameterError
+from ..errors import CapabilityError, DataFileError, InvalidParameterError
 from ..estimator import load_model
 from ..spec import Interval, PositiveInt
 from ..uses import imputation
@@ -72,6 +72,8 @@ def impute(argv: list[str]) -> int:
 
 def _mask(source: str) -> np.ndarray:
     """Ones and zeros ``(N, …)``, or the mask of all as it is."""
+    if not Path(source).is_file():
+        raise DataFileError("the mask cannot be read", expected="a picture, .npy or .npz file", got=source)
     if Path(source).suffix.lower() == ".npz":
         with np.load(source, allow_pickle=False) as d:
             return d[d.files[0]] > 0

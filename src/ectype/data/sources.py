@@ -128,6 +128,8 @@ def load(source: Any, *, label: str | None = None, kinds: Mapping[str, str] | st
         name = text.lower().replace("-", "_")
         if isinstance(source, str) and name in NAMES:
             X, y, truth, notes = read_named(name, quiet=quiet)
+            if Path(text).exists():
+                notes = [*notes, f"{text} is the data set of that name; for what lies here give its path, .{os.sep}{text}"]
             if size is not None:
                 raise DataError("only pictures and recordings in a folder or a zip have a size", got=name, hint="leave size out")
         else:
