@@ -16,8 +16,8 @@
 * ``precision``: DDPM on MNIST in bfloat16 and in float32, as many steps of the same batches; both drawn with 20 steps of DPM-Solver++(2M),
   and judged as above.
 * ``speed PYTHON``: a U-Net with as much arithmetic as that of denoising-diffusion-pytorch, and another as that of diffusers, trained and
-  sampled on pictures of 32 × 32, in processor time of one thread each, ours with freed memory kept by the process, as the command line
-  keeps it (``cli/memory.py``); ``PYTHON`` is an interpreter of an environment that has the peers.
+  sampled on pictures of 32 × 32, in processor time of one thread each, ours with freed memory kept by the process, as ``ectype fit`` and
+  ``ectype sample`` keep it (``cli/memory.py``); ``PYTHON`` is an interpreter of an environment that has the peers.
 
 ``python -m bench.diffusion PART … [--budget 20m] [--save FOLDER]`` with ECTYPE_DATA_DIR. Each part writes ``results/diffusion_PART.json``.
 """

@@ -32,12 +32,12 @@ def test_freed_memory_is_kept_for_the_next_tensor():
     assert kept < 100 < usual
 
 
-def test_memory_is_kept_by_the_command_fit_of_a_process_alone(monkeypatch):
+def test_memory_is_kept_by_fit_and_sample_of_a_process_alone(monkeypatch):
     from ectype import cli
 
     asked = []
     monkeypatch.setattr(cli, "keep_freed_memory", lambda: asked.append(1))
     assert cli.main(["fit", "--help"]) == 0 and not asked
-    for argv, n in ((["ectype", "--version"], 0), (["ectype", "fit", "--help"], 1)):
+    for argv, n in ((["ectype", "compare", "--help"], 0), (["ectype", "fit", "--help"], 1), (["ectype", "sample", "--help"], 2)):
         monkeypatch.setattr(sys, "argv", argv)
         assert cli.main() == 0 and len(asked) == n

@@ -65,7 +65,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command, that of the process if ``argv`` is None; the exit code. Never raises, except for a second Ctrl-C while it tells of
     the first."""
-    if argv is None and sys.argv[1:2] == ["fit"]:
+    if argv is None and sys.argv[1:2] in (["fit"], ["sample"]):
         keep_freed_memory()
     try:
         try:
