@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 from scipy.stats import norm
 
@@ -49,8 +50,12 @@ def test_the_critic_on_the_grid_is_that_of_the_model(line):
     """The last frame is the trained model, where the last evaluation was the best one: the same weights give the same D."""
     model = ectype.GAN(**{**SHORT.get_params(deep=False), "game": "non-saturating", "train": Train(budget="25steps", validation=0.3)})
     frame = film_game(model, LINE, samples=50).frames[-1]
-    expected = np.exp(model.fit(LINE).score_samples(line.axes[0][:, None]))
+    grid = line.axes[0][:, None]
+    objective, x = model.fit(LINE).objective_, torch.from_numpy(model.schema_.encode(grid))
+    expected = torch.sigmoid(objective.logit(objective.features.embed(x), objective.given_of(x, None))).detach().numpy()
     np.testing.assert_allclose(frame.critic, expected, rtol=1e-4)
+    inside = np.abs(grid[:, 0] - 3.0) < 2.0                     # of rows like those of the training it is the score, too
+    np.testing.assert_allclose(frame.critic[inside], np.exp(model.score_samples(grid))[inside], rtol=1e-4)
 
 
 def test_a_relativistic_critic_is_drawn_even_between_real_and_generated_rows(line):
