@@ -68,17 +68,21 @@ CODE, GAMMA = 32, 0.5           # of DD-GAN: numbers of z, and the weight of the
 class Plain:
     """Categories as numbers, of which these papers do not speak; trained to the end, since none of the losses says how good samples are."""
 
+    drawn_in: ClassVar[tuple[int, ...]] = (1, 2, 4)
+
     def as_numbers(self) -> None:
         self.n_onehot, self.any_signs = 0, False
 
     def held_out(self, x: Tensor, c: Tensor | None) -> Tensor:
         return torch.tensor(float(-self.step))
 
+    def tones_of(self, schema: Schema) -> Mapping[int, Mapping[str, Any]]:
+        return {k: {} for k in self.drawn_in}
+
 
 class MeanFlowObjective(Plain, StraightPaths):
     """u(x_t, r, t) ≈ v − (t − r) du/dt, v = ε − x; du/dt along the path is a product with the Jacobian."""
 
-    toned: ClassVar[Mapping[int, Mapping[str, Any]]] = {1: {}, 2: {}, 4: {}}
     lead, to_tone = 1 + 2 * WAVES, 1024
 
     def __init__(self, schema: Schema, condition: Schema | None, net: Net, drop_condition: float = 0.0):
@@ -161,7 +165,6 @@ class FromTeacher(Denoising):
 class ConsistencyObjective(Plain, FromTeacher):
     """x_hat(x_t, t) against x_hat(x_r, r), taken as given, with the same x and ε, and r nearer to t as training goes on."""
 
-    toned: ClassVar[Mapping[int, Mapping[str, Any]]] = {1: {}, 2: {}, 4: {}}
     to_tone = 1024
 
     def __init__(self, schema: Schema, teacher: str | None, net: Net, expected_steps: int):
@@ -205,8 +208,7 @@ class DDGANObjective(Plain, FromTeacher):
     """Four steps of a generator x_hat(x_t, z, t), each played against a critic that sees x_t and x_s ~ q(x_s | x_t, x_hat)."""
 
     turns: ClassVar[tuple[str, ...]] = ("critic", "generator")
-    toned: ClassVar[Mapping[int, Mapping[str, Any]]] = {4: {}}
-    lead, to_tone = CODE, 1024
+    drawn_in, lead, to_tone = (4,), CODE, 1024
 
     def __init__(self, schema: Schema, net: Net):
         super().__init__(schema, None, net)

@@ -38,7 +38,7 @@ def test_counts_are_those_of_a_loop(g):
     contexts, x, prior = fitted()
     group = GROUPS[g]
     at = (slice(None), slice(group.row, None, group.step), slice(group.column, None, group.step))
-    found = contexts.log_probabilities(g, contexts.codes(x), prior[at]).exp()
+    found = contexts.log_probabilities(g, contexts.bordered(x), prior[at]).exp()
     for b, c, i, j in [(0, 0, 0, 0), (3, 1, 1, 1), (7, 0, 0, 1)]:
         expected = by_hand(x, prior, group, g, b, c, group.row + i * group.step, group.column + j * group.step)
         torch.testing.assert_close(found[b, c, i, j], expected)
@@ -47,15 +47,15 @@ def test_counts_are_those_of_a_loop(g):
 
 def test_one_pixel_is_as_all_of_its_group():
     contexts, x, prior = fitted()
-    codes = contexts.codes(x)
-    together = contexts.log_probabilities(1, codes, prior[:, 1::2, ::2])
-    torch.testing.assert_close(contexts.at(1, 1, codes, 3, 2, prior[1, 3, 2]), together[:, 1, 1, 1])
+    seen = contexts.bordered(x)
+    together = contexts.log_probabilities(1, seen, prior[:, 1::2, ::2])
+    torch.testing.assert_close(contexts.at(1, 1, seen, 3, 2, prior[1, 3, 2]), together[:, 1, 1, 1])
 
 
 def test_where_nothing_was_counted_a_pixel_has_its_own_frequencies():
     contexts, x, prior = fitted()
     contexts.counts.zero_()
-    torch.testing.assert_close(contexts.log_probabilities(0, contexts.codes(x), prior), prior.expand(len(x), -1, -1, -1, -1))
+    torch.testing.assert_close(contexts.log_probabilities(0, contexts.bordered(x), prior), prior.expand(len(x), -1, -1, -1, -1))
 
 
 def test_a_level_that_is_common_has_a_run_of_its_own():

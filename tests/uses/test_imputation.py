@@ -134,6 +134,18 @@ def test_awkward_tables(model):
     assert filled["nothing"].isna().all() and filled["2"].notna().all()
 
 
+def test_dates_that_are_objects_stay_dates():
+    r = np.random.default_rng(0)
+    days = (pd.Timestamp("2021-01-01") + pd.to_timedelta(r.integers(0, 300, 200), "D")).astype(object)
+    X = pd.DataFrame({"day": pd.Series(list(days), dtype=object), "v": r.normal(size=200)})
+    fitted = DDPM(train=Train(budget="30steps"), net=Net(width=(16,)), random_state=0).fit(X)
+    gaps = X[:40].copy()
+    gaps.loc[::3, "day"] = None
+    filled = ectype.impute(fitted, gaps, random_state=0, steps=5)
+    assert all(isinstance(v, pd.Timestamp) for v in filled["day"])
+    assert (filled["day"][gaps["day"].notna()] == X["day"][:40][gaps["day"].notna()]).all()
+
+
 @pytest.mark.parametrize(("form", "first"), [("%d/%m/%Y", "2021-01-01"), ("%Y-%m-%d", "2021-01-01"), ("%d.%m.%Y %H:%M", "2021-01-01 10:30")])
 def test_dates_that_are_text_keep_their_form(form, first):
     """03/04/2021 stays as it is written, and what is drawn is written like it, within the training rows' range."""

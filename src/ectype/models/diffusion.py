@@ -59,6 +59,7 @@ References
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -89,14 +90,16 @@ PROBES = 4              # random vectors for the trace of a wider one
 class DDPMObjective(Denoising):
     """Denoising at a random time; sampling backwards from noise."""
 
-    toned_of_tables = {20: {"sampler": "dpm"}, 100: {"sampler": "ancestral"}}       # rows cost little, and many small steps reach less far
-
     def __init__(self, schema: Schema, condition: Schema | None, schedule: ScheduleName, net: Net, *, prediction: Prediction = "v",
                  loss: Loss = "simple", drop_condition: float = 0.1, ends: tuple[float, float] = ENDS):
         super().__init__(schema, condition, net, drop_condition)
         self.schedule = Schedule(schedule, ends)
         self.prediction, self.loss_name = prediction, loss
         self.likelihood = likelihood(schema)
+
+    def tones_of(self, schema: Schema) -> Mapping[int, Mapping[str, Any]]:
+        """Of tables, whose rows cost little, also for many small steps, which reach less far."""
+        return super().tones_of(schema) | ({100: {"sampler": "ancestral"}} if schema.is_table else {})
 
     def mixture(self, condition: Schema | None, net: Net) -> LocalGaussians | None:
         """Of pictures and signals: a convolutional network corrects what a mixture of Gaussians would say."""

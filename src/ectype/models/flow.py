@@ -62,6 +62,7 @@ Base = Literal["normal", "student", "mixture"]
 Noises = Literal["uniform", "variational"]
 
 ROWS, PIXELS = (6, 8), (4, 32)      # layers or blocks, and bins of a spline, of flows of rows and of pixels
+PERCEPTRONS = "perceptrons on images"       # as those are called whose flow is not one of pixels
 SMALL_PICTURE = 12      # pixels of the longer side: up to here a coupling flow of perceptrons
 MARGIN = 1.0            # of the range of y in training, on both sides, that a sample may lie outside
 REDRAWS = 4             # of a row that came back from further away
@@ -307,8 +308,8 @@ class Flow(GenerativeModel):
 
     capabilities = frozenset({"sample", "condition", "encode", "decode", "score", "exact"})
     preset = PRESET(lr=1e-3, batch_size=256)
-    presets = {"images": PRESET(lr=2e-3, batch_size=64)}
-    of_pixels = PRESET(optimizer="muon", lr=4e-3, batch_size=32)        # of a flow of pixels; perceptrons gain nothing from Muon
+    presets = {"images": PRESET(optimizer="muon", lr=4e-3, batch_size=32),
+               PERCEPTRONS: PRESET(lr=2e-3, batch_size=64)}             # which gain nothing from Muon
 
     def __init__(self, *, architecture: Architecture = "coupling", base: Base = "normal", dequantization: Noises = "uniform",
                  transforms: PositiveInt | None = None, bins: PositiveInt | None = None, conditional: bool = False, net: Net = Net(),
@@ -341,7 +342,8 @@ class Flow(GenerativeModel):
         return schema.is_image and (self.net.kind == "conv" or (self.net.kind == "auto" and not small))
 
     def training_of(self, schema: Schema) -> Train:
-        return self.train.over(self.of_pixels) if self._is_of_pixels(schema) else super().training_of(schema)
+        perceptrons = schema.is_image and not self._is_of_pixels(schema)
+        return self.train.over(self.presets[PERCEPTRONS]) if perceptrons else super().training_of(schema)
 
     def build(self, schema: Schema, condition: Schema | None) -> Objective:
         if self._is_of_pixels(schema):

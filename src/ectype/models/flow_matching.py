@@ -29,7 +29,7 @@ References
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -50,11 +50,12 @@ FIRST = 1e-3            # the smallest time that is trained on: velocities of ca
 class FlowMatchingObjective(StraightPaths):
     """Regression of the velocity at a random time; sampling by following it from noise."""
 
-    toned: ClassVar[Mapping[int, Mapping[str, Any]]] = {4: {}, 20: {}}
-
     def __init__(self, schema: Schema, condition: Schema | None, net: Net, pairing: Pairing = "optimal", drop_condition: float = 0.1):
         super().__init__(schema, condition, net, drop_condition)
         self.pairing = pairing
+
+    def tones_of(self, schema: Schema) -> Mapping[int, Mapping[str, Any]]:
+        return {4: {}, 20: {}}
 
     def loss(self, x: Tensor, c: Tensor | None, player: str) -> dict[str, Tensor]:
         n = len(x)

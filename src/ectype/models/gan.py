@@ -154,7 +154,7 @@ class GANObjective(Objective):
         self.generator = build.generator(noise_dim, shape, net, cond=cond)
         self.critic = build.critic(shape, net, cond=cond)
         self.n_noise = noise_dim + (self.generator.grain if isinstance(self.generator, ConvGenerator) else 0)
-        self.register_buffer("low", torch.full((self.marginals.features.n_numbers if self.marginals else 0,), -torch.inf))
+        self.register_buffer("low", torch.full((self.features.n_numbers if schema.is_table else 0,), -torch.inf))
         self.register_buffer("high", torch.full_like(self.low, torch.inf))
         self.wanders = schema.is_image
         self._made: tuple[Tensor, Tensor | None] | None = None      # rows generated in the critic's turn, for the next; what was told

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,12 +45,14 @@ class ShortcutObjective(StraightPaths):
     """Velocities of lines for d = 0, and agreement of one step with two for the other lengths."""
 
     lead = LEVELS + 1   # d, one-hot, before the condition
-    toned: ClassVar[Mapping[int, Mapping[str, Any]]] = {1: {}, 2: {}, 4: {}}
 
     def __init__(self, schema: Schema, condition: Schema | None, net: Net, consistency: float = 0.25, pairing: Pairing = "optimal",
                  drop_condition: float = 0.1):
         super().__init__(schema, condition, net, drop_condition)
         self.consistency, self.pairing = consistency, pairing
+
+    def tones_of(self, schema: Schema) -> Mapping[int, Mapping[str, Any]]:
+        return {1: {}, 2: {}, 4: {}}
 
     def with_length(self, c: Tensor | None, level: Tensor) -> Tensor:
         """The condition's features with those of d before them; ``level (B,)`` is k of d = 2⁻ᵏ, and ``LEVELS`` of d = 0."""

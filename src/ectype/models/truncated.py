@@ -61,7 +61,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -91,8 +91,6 @@ CHANCE = 4.0            # few rows: so many standard errors √(2/n) of the diff
 class TruncatedObjective(DDPMObjective):
     """A denoiser of times up to t₀, and rough rows to begin with."""
 
-    toned: ClassVar[Mapping[int, Mapping[str, Any]]] = {1: {}, 2: {}, 4: {}}
-    toned_of_tables = None
     to_tone = 1024          # a sample costs a few evaluations only
 
     def __init__(self, schema: Schema, condition: Schema | None, net: Net, start: float, *,
@@ -102,6 +100,9 @@ class TruncatedObjective(DDPMObjective):
         self.start, self.last, self.teacher = start, max(start, TRAINED), teacher
         self.data = _described(schema, condition)
         self.spreads = nn.ModuleDict({str(k): Spread(self.rough.basis.shape[1]) for k in self.toned} if schema.is_image else {})
+
+    def tones_of(self, schema: Schema) -> Mapping[int, Mapping[str, Any]]:
+        return {1: {}, 2: {}, 4: {}}
 
     def mixture(self, condition: Schema | None, net: Net) -> LocalGaussians:
         """Of tables, too: there the rows begin."""

@@ -19,9 +19,8 @@ The first is an autoregressive flow, the second adds coupling layers on several 
 transforms a group of others at once. The price is that a group's pixels are independent given those, and so grids of few pixels, which
 decide what is seen, are not filled in like that: where they were, from one pixel on, MNIST pictures after a minute had a Fréchet distance
 of features of 0.44, with real grids of 7×7 pixels for a beginning 0.26, and of 14×14 pixels 0.02 (2,000 pictures, one seed, a trial that
-``bench/`` does not repeat). The colours of a pixel see each
-other in turn in both. What four neighbours tell is counted before training (:mod:`ectype.prob.contexts`) as P₀,
-and the networks correct that: P = softmax(logits + log P₀).
+``bench/`` does not repeat). The colours of a pixel see each other in turn in both. What four neighbours tell is counted before training
+(:mod:`ectype.prob.contexts`) as P₀, and the networks correct that: P = softmax(logits + log P₀).
 
 Both directions compute P from the same levels, which are whole numbers, so that the networks may round: there is nothing to amplify.
 
@@ -190,7 +189,7 @@ class RasterFlow(PixelFlow):
         logits = self.heads(self.heads.norm(h), v).float()                                                  # (B, C r², K, H/r, W/r)
         logits = logits.unflatten(1, (colours, r, r)).permute(0, 1, 5, 2, 6, 3, 4)                          # (B, C, H/r, r, W/r, r, K)
         logits = logits.flatten(4, 5).flatten(2, 3)[:, :, :rows, :columns]                                  # (B, C, H, W, K)
-        seen = self.contexts.codes(x)
+        seen = self.contexts.bordered(x)
         for g, group in enumerate(self.contexts.groups):
             at = (..., slice(group.row, None, r), slice(group.column, None, r), slice(None))
             logits[at] += self.contexts.log_probabilities(g, seen, self.levels.log_prior[at])
@@ -203,7 +202,7 @@ class RasterFlow(PixelFlow):
         weight = (self.stem.weight * self.seen).permute(2, 3, 1, 0)                                         # (taps, C r², F)
         stem, features = weight.flatten(0, 2), weight.shape[-1]
         x = torch.zeros(u.shape, dtype=torch.long, device=u.device)
-        seen, edge = self.contexts.codes(x.new_zeros(b, *self.shape)), self.contexts.reach
+        seen, edge = self.contexts.bordered(x.new_zeros(b, *self.shape)), self.contexts.reach
         canvas = weight.new_zeros(b, rows + STEM, columns + 2 * STEM, channels)
         caches = [weight.new_zeros(b, rows + k.dilation, columns + 2 * k.dilation, features) for k in self.blocks]
         taps = [(k.conv.weight * k.seen).permute(2, 3, 1, 0).flatten(0, 1)[:5].flatten(0, 1) for k in self.blocks]      # (5 F, width)
@@ -327,24 +326,17 @@ class ScaleFlow(PixelFlow):
     def log_probabilities(self, x: Tensor, c: Tensor | None) -> Iterator[tuple[Pixels, Tensor]]:
         for _, log_p in self.coarse.log_probabilities(x[self._grid], c):
             yield self._grid, log_p
-        v, seen = self.levels.values(x), self.contexts.codes(x)
+        v, seen = self.levels.values(x), self.contexts.bordered(x)
         for stride, refine in zip(self.strides, self.refine, strict=True):
-            grid, turns = v[:, :, ::stride, ::stride], range(len(refine.groups))
-            if not turns:                                                                   # of one pixel
-                continue
-            logits = refine.heads(refine.features(grid, c, turns), torch.cat([refine.group(grid, turn) for turn in turns]))
-            for turn, own in enumerate(logits.unflatten(0, (len(turns), -1))):
-                yield self._group(seen, stride, refine, turn, own)
+            yield from self._turns(v, seen, c, stride, refine, range(len(refine.groups)))
 
     def estimate(self, x: Tensor, c: Tensor | None) -> Tensor:
         """With one of the groups of each doubling, drawn at random, for all of them."""
         x = x.long()
-        total, v, seen = self.coarse.log_mass(x[self._grid], c), self.levels.values(x), self.contexts.codes(x)
+        total, v, seen = self.coarse.log_mass(x[self._grid], c), self.levels.values(x), self.contexts.bordered(x)
         for stride, refine in zip(self.strides, self.refine, strict=True):
-            if refine.groups:
-                grid, turn = v[:, :, ::stride, ::stride], int(torch.randint(len(refine.groups), ()))
-                logits = refine.heads(refine.features(grid, c, range(turn, turn + 1)), refine.group(grid, turn))
-                at, log_p = self._group(seen, stride, refine, turn, logits)
+            turn = int(torch.randint(max(1, len(refine.groups)), ()))
+            for at, log_p in self._turns(v, seen, c, stride, refine, range(len(refine.groups))[turn : turn + 1]):
                 total = total + len(refine.groups) * self.levels.log_mass(log_p, x[at]).flatten(1).sum(1)
         return total
 
@@ -359,16 +351,22 @@ class ScaleFlow(PixelFlow):
     def _draw(self, x: Tensor, u: Tensor, c: Tensor | None, stride: int, refine: Refinement, turn: int) -> None:
         """Fill in a group's pixels, colour after colour. Its neighbours are of its own colour and of groups before it: they are known."""
         f = refine.features(self.levels.values(x)[:, :, ::stride, ::stride], c, range(turn, turn + 1))
-        at, told = self._told(self.contexts.codes(x), stride, refine, turn)
+        at, told = self._told(self.contexts.bordered(x), stride, refine, turn)
         for k in range(self.shape[0]):
             v = refine.group(self.levels.values(x)[:, :, ::stride, ::stride], turn)
             own = (slice(None), slice(k, k + 1), *at[2:])
             x[own] = self.levels.inverse(_log_softmax(refine.heads.colour(k, f, v)[:, None], told[:, k : k + 1]), u[own])
 
-    def _group(self, seen: Tensor, stride: int, refine: Refinement, turn: int, logits: Tensor) -> tuple[Pixels, Tensor]:
-        """The pixels of a group and their log P, from the picture's codes and logits ``(B, C, K, h/2, w/2)``."""
-        at, told = self._told(seen, stride, refine, turn)
-        return at, _log_softmax(logits, told)
+    def _turns(self, v: Tensor, seen: Tensor, c: Tensor | None, stride: int, refine: Refinement,
+               turns: range) -> Iterator[tuple[Pixels, Tensor]]:
+        """The pixels and log P of some of a doubling's groups, from the picture's values and what is seen of it."""
+        if not turns:                                                                       # a doubling of one pixel has no groups
+            return
+        grid = v[:, :, ::stride, ::stride]
+        logits = refine.heads(refine.features(grid, c, turns), torch.cat([refine.group(grid, turn) for turn in turns]))
+        for turn, own in zip(turns, logits.unflatten(0, (len(turns), -1)), strict=True):
+            at, told = self._told(seen, stride, refine, turn)
+            yield at, _log_softmax(own, told)
 
     def _told(self, seen: Tensor, stride: int, refine: Refinement, turn: int) -> tuple[Pixels, Tensor]:
         """The pixels of a group and their log P₀, ``(B, C, h, w, K)``."""

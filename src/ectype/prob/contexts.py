@@ -61,34 +61,34 @@ class Contexts(nn.Module):
         self.counts.zero_()
         bins = self.counts.shape[-1]
         for part in some.split(1024):
-            met, codes = bin_of[part.long()], self.codes(part)
+            met, seen = bin_of[part.long()], self.bordered(part)
             for g, group in enumerate(self.groups):
                 own = met[:, :, group.row :: group.step, group.column :: group.step]
-                found = torch.bincount((self._index(group, codes) * bins + own).flatten(), minlength=self.counts[g].numel())
+                found = torch.bincount((self._index(group, seen) * bins + own).flatten(), minlength=self.counts[g].numel())
                 self.counts[g] += found.view_as(self.counts[g])
 
-    def codes(self, x: Tensor) -> Tensor:
+    def bordered(self, x: Tensor) -> Tensor:
         """The runs of levels ``(B, C, H, W)``, from 1 on, and a border of zeros as wide as neighbours can be away."""
         return F.pad(self.run_of[x.long()] + 1, (self.reach,) * 4)
 
-    def _index(self, group: Group, codes: Tensor) -> Tensor:
+    def _index(self, group: Group, seen: Tensor) -> Tensor:
         """Which row of the group's table each of its pixels asks for, ``(B, C, h, w)``; tables of colours follow each other."""
         (_, height, width), r, step = self.shape, self.reach, group.step
-        where = torch.arange(self.shape[0], device=codes.device)[:, None, None]
+        where = torch.arange(self.shape[0], device=seen.device)[:, None, None]
         for dy, dx in group.neighbours:
-            seen = codes[:, :, r + group.row + dy : r + dy + height : step, r + group.column + dx : r + dx + width : step]
-            where = where * (self.n_runs + 1) + seen
+            near = seen[:, :, r + group.row + dy : r + dy + height : step, r + group.column + dx : r + dx + width : step]
+            where = where * (self.n_runs + 1) + near
         return where
 
-    def log_probabilities(self, g: int, codes: Tensor, log_prior: Tensor) -> Tensor:
-        """log P₀ of the pixels of group g, ``(B, C, h, w, K)``, given :meth:`codes` and their log f, ``(C, h, w, K)``."""
-        return _posterior(F.embedding(self._index(self.groups[g], codes), self.counts[g].flatten(0, 1)), log_prior)
+    def log_probabilities(self, g: int, seen: Tensor, log_prior: Tensor) -> Tensor:
+        """log P₀ of the pixels of group g, ``(B, C, h, w, K)``, given :meth:`bordered` and their log f, ``(C, h, w, K)``."""
+        return _posterior(F.embedding(self._index(self.groups[g], seen), self.counts[g].flatten(0, 1)), log_prior)
 
-    def at(self, g: int, colour: int, codes: Tensor, row: int, column: int, log_prior: Tensor) -> Tensor:
+    def at(self, g: int, colour: int, seen: Tensor, row: int, column: int, log_prior: Tensor) -> Tensor:
         """log P₀ of one pixel of group g, ``(B, K)``; ``log_prior (K,)``."""
         where = 0
         for dy, dx in self.groups[g].neighbours:
-            where = where * (self.n_runs + 1) + codes[:, colour, self.reach + row + dy, self.reach + column + dx]
+            where = where * (self.n_runs + 1) + seen[:, colour, self.reach + row + dy, self.reach + column + dx]
         return _posterior(self.counts[g, colour][where], log_prior)
 
 

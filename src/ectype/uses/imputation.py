@@ -145,8 +145,10 @@ def _features(blank: np.ndarray, features: Relaxation, schema: Schema) -> tuple[
 
 
 def _in_words(drawn: pd.Series, known: pd.Series, day_first: bool) -> pd.Series:
-    """Drawn dates as text, in the form of the first known one that tells its form."""
-    texts = (str(v) for v in known if isinstance(v, str))
+    """Drawn dates as text where known ones are text, in the form of the first that tells its form."""
+    texts = [v for v in known if isinstance(v, str)]
+    if not texts:
+        return drawn
     form = next(filter(None, (guess_datetime_format(text.strip(), dayfirst=day_first) for text in texts)), None)
     return (drawn.dt.strftime(form) if form else drawn.astype(str)).astype(object)
 
@@ -160,7 +162,7 @@ def _merged(X: Any, rows: Any, blank: np.ndarray, schema: Schema, given: Any) ->
         for i, b in enumerate(schema.blocks):
             if blank[:, i].any():
                 drawn = rows.iloc[:, i].set_axis(X.index)
-                if b.kind == "datetime" and X[b.name].dtype.kind != "M" and not isinstance(X[b.name].dtype, pd.DatetimeTZDtype):
+                if b.kind == "datetime":
                     drawn = _in_words(drawn, X[b.name][~blank[:, i]], b.day_first)
                 merged[b.name] = X[b.name].astype(object).where(~blank[:, i], drawn.astype(object)).astype(drawn.dtype)
         return merged.set_axis(given, axis=1)
